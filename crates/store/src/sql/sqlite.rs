@@ -1,0 +1,212 @@
+//! The embedded engine: SQLite under SQLCipher, one writer and a few readers.
+//!
+//! WAL with `synchronous=FULL`: a committed transaction survives a power cut.
+//! The raw key skips SQLCipher's passphrase hashing, which would cost 256 k rounds a connection.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteRow, SqliteSynchronous, SqliteTypeInfo,
+};
+use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr, TypeInfo, ValueRef};
+use zeroize::Zeroizing;
+
+use super::value::Cell;
+use super::{Row, SqlError, Value};
+
+const READERS: u32 = 4;
+/// SQLite's compiled limit is 32,766 placeholders a statement.
+const PLACEHOLDERS: usize = 30_000;
+
+#[derive(Clone, Debug)]
+pub(super) struct Sqlite {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+#[derive(Debug)]
+pub(super) struct Open(sqlx::Transaction<'static, sqlx::Sqlite>);
+
+impl Sqlite {
+    pub(super) async fn open(path: &Path, key: &[u8; 32]) -> Result<Self, SqlError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .pragma("key", key_pragma(key).to_string())
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .pragma("secure_delete", "ON")
+            .pragma("temp_store", "MEMORY")
+            .busy_timeout(Duration::from_secs(10));
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options.clone())
+            .await
+            .map_err(classify)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options)
+            .await
+            .map_err(classify)?;
+        Ok(Self { writer, readers })
+    }
+
+    pub(super) async fn fetch_all(
+        &self,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<Row>, SqlError> {
+        let rows = sqlx::query_with(sql, arguments(values)?)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(classify)?;
+        rows.iter().map(row).collect()
+    }
+
+    pub(super) async fn begin(&self) -> Result<Open, SqlError> {
+        let transaction = self
+            .writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(classify)?;
+        Ok(Open(transaction))
+    }
+
+    pub(super) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+impl Open {
+    pub(super) async fn execute(
+        &mut self,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<u64, SqlError> {
+        let done = sqlx::query_with(sql, arguments(values)?)
+            .execute(&mut *self.0)
+            .await
+            .map_err(classify)?;
+        Ok(done.rows_affected())
+    }
+
+    pub(super) async fn fetch_all(
+        &mut self,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<Row>, SqlError> {
+        let rows = sqlx::query_with(sql, arguments(values)?)
+            .fetch_all(&mut *self.0)
+            .await
+            .map_err(classify)?;
+        rows.iter().map(row).collect()
+    }
+
+    pub(super) async fn insert_rows(
+        &mut self,
+        head: &'static str,
+        tail: &'static str,
+        width: usize,
+        values: &[Value<'_>],
+    ) -> Result<u64, SqlError> {
+        let mut touched = 0;
+        for part in values.chunks(width * (PLACEHOLDERS / width)) {
+            let mut sql = String::with_capacity(head.len() + tail.len() + part.len() * 3);
+            sql.push_str(head);
+            for row in 0..part.len() / width {
+                sql.push_str(if row == 0 { " (" } else { ", (" });
+                sql.push_str(&"?,".repeat(width - 1));
+                sql.push_str("?)");
+            }
+            sql.push(' ');
+            sql.push_str(tail);
+            // Built from literals and placeholders alone; no outside text is in it.
+            let done = sqlx::query_with(AssertSqlSafe(sql).into_sql_str(), arguments(part)?)
+                .persistent(false)
+                .execute(&mut *self.0)
+                .await
+                .map_err(classify)?;
+            touched += done.rows_affected();
+        }
+        Ok(touched)
+    }
+
+    pub(super) async fn commit(self) -> Result<(), SqlError> {
+        self.0.commit().await.map_err(classify)
+    }
+}
+
+fn key_pragma(key: &[u8; 32]) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(72));
+    text.push_str("\"x'");
+    for byte in key {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text.push_str("'\"");
+    text
+}
+
+fn arguments(values: &[Value<'_>]) -> Result<SqliteArguments, SqlError> {
+    use sqlx::Arguments as _;
+    let mut arguments = SqliteArguments::default();
+    for value in values {
+        match value {
+            Value::Null => arguments.add(None::<i64>),
+            Value::I64(value) => arguments.add(*value),
+            Value::Bool(value) => arguments.add(*value),
+            Value::Text(value) => arguments.add((*value).to_owned()),
+            Value::Bytes(value) => arguments.add(value.to_vec()),
+        }
+        .map_err(|error| SqlError::Engine(sqlx::Error::Encode(error)))?;
+    }
+    Ok(arguments)
+}
+
+fn row(row: &SqliteRow) -> Result<Row, SqlError> {
+    (0..row.len())
+        .map(|column| cell(row, column))
+        .collect::<Result<_, _>>()
+        .map(Row)
+}
+
+fn cell(row: &SqliteRow, column: usize) -> Result<Cell, SqlError> {
+    let raw = row
+        .try_get_raw(column)
+        .map_err(|_| SqlError::Column { column })?;
+    if raw.is_null() {
+        return Ok(Cell::Null);
+    }
+    let kind: SqliteTypeInfo = raw.type_info().into_owned();
+    let cell = match kind.name() {
+        "INTEGER" | "BOOLEAN" => row.try_get_unchecked(column).map(Cell::I64),
+        "TEXT" => row.try_get_unchecked(column).map(Cell::Text),
+        "BLOB" => row.try_get_unchecked(column).map(Cell::Bytes),
+        _ => return Err(SqlError::Column { column }),
+    };
+    cell.map_err(|_| SqlError::Column { column })
+}
+
+/// SQLite's primary result codes: 13 full disk, 26 not a database (a wrong key looks like this).
+fn classify(error: sqlx::Error) -> SqlError {
+    let code = match &error {
+        sqlx::Error::Database(database) if database.is_unique_violation() => {
+            return SqlError::Duplicate(error);
+        }
+        sqlx::Error::Database(database) => database
+            .code()
+            .and_then(|code| code.parse::<u32>().ok())
+            .map(|code| code & 0xff),
+        _ => None,
+    };
+    match code {
+        Some(13) => SqlError::Full(error),
+        Some(26) => SqlError::WrongKey(error),
+        _ => SqlError::Engine(error),
+    }
+}
