@@ -1,1 +1,16 @@
-//! Fieldkeep cloud.
+//! The cloud of Fieldkeep as rooms; `docs/ARCHITECTURE.md` holds the table of who may use whom.
+
+pub mod access;
+pub mod api;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod db;
+pub mod fleet;
+pub mod ingest;
+pub mod keys;
+pub mod pki;
+pub mod projects;
+pub mod serve;
+pub mod series;
+pub mod telemetry;

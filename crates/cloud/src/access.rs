@@ -1,0 +1,1 @@
+//! People, sessions, keys, memberships, roles and the grants that prove them.

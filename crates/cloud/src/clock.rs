@@ -1,0 +1,1 @@
+//! The only readings of time.

@@ -1,0 +1,1 @@
+//! Settings: one TOML file, defaults and manual in one.

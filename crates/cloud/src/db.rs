@@ -1,0 +1,1 @@
+//! The catalogue database and its migrations.

@@ -1,0 +1,1 @@
+//! Front door for devices: MQTT and HTTPS with the device's certificate.

@@ -1,0 +1,1 @@
+//! Master key, keyring, project keys and sealed columns.

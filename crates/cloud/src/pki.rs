@@ -1,0 +1,1 @@
+//! Certificate authorities, device identity, enrolment, renewal, the one verifier.

@@ -1,0 +1,1 @@
+//! Project data over the store: append, scan, latest, live tail.

@@ -1,0 +1,1 @@
+//! Mounts both front doors on their listeners.
