@@ -17,7 +17,9 @@ fn value(device: u8, record: u64) -> f64 {
 }
 
 fn batch(device: u8, first: u64) -> Vec<u8> {
-    let values: Vec<f64> = (first..first + RECORDS).map(|record| value(device, record)).collect();
+    let values: Vec<f64> = (first..first + RECORDS)
+        .map(|record| value(device, record))
+        .collect();
     simple(5, first, [device; 32], &values)
 }
 
@@ -32,11 +34,21 @@ async fn appender() {
     for device in 1..=DEVICES {
         let store = store.clone();
         tasks.spawn(async move {
-            store.append_channels(origin(device), &table(5, 1, &["a"], 1_000_000), received()).await.unwrap();
+            store
+                .append_channels(origin(device), &table(5, 1, &["a"], 1_000_000), received())
+                .await
+                .unwrap();
             // As a device does that did not hear of the last acknowledgement.
-            let mut first = store.next_record(origin(device), Epoch(5)).await.unwrap().saturating_sub(RECORDS);
+            let mut first = store
+                .next_record(origin(device), Epoch(5))
+                .await
+                .unwrap()
+                .saturating_sub(RECORDS);
             loop {
-                store.append(origin(device), &batch(device, first), received()).await.unwrap();
+                store
+                    .append(origin(device), &batch(device, first), received())
+                    .await
+                    .unwrap();
                 let line = format!("acknowledged {device} {first}\n");
                 std::io::stdout().write_all(line.as_bytes()).unwrap();
                 first += RECORDS;
@@ -87,15 +99,33 @@ async fn check(folder: &Path, acknowledged: &BTreeSet<(u8, u64)>) {
     let store = open(folder).await;
     for device in 1..=DEVICES {
         let end = store.next_record(origin(device), Epoch(5)).await.unwrap();
-        assert_eq!(store.holes(origin(device), Epoch(5), 0, end).await.unwrap(), []);
+        assert_eq!(
+            store.holes(origin(device), Epoch(5), 0, end).await.unwrap(),
+            []
+        );
         for (_, first) in acknowledged.iter().filter(|(of, _)| *of == device) {
-            assert!(first + RECORDS <= end, "acknowledged and lost: {device} {first}");
+            assert!(
+                first + RECORDS <= end,
+                "acknowledged and lost: {device} {first}"
+            );
         }
         let totals = store.totals(origin(device)).await.unwrap();
-        assert_eq!((totals.records, totals.batches * RECORDS), (end, end), "stored twice");
-        let page = store.scan(project(1), &[source(device, "a")], FOREVER, None, 1_000_000).await.unwrap();
+        assert_eq!(
+            (totals.records, totals.batches * RECORDS),
+            (end, end),
+            "stored twice"
+        );
+        let page = store
+            .scan(project(1), &[source(device, "a")], FOREVER, None, 1_000_000)
+            .await
+            .unwrap();
         let values: Vec<f64> = page.points.iter().map(|point| point.value).collect();
-        assert_eq!(values, (0..end).map(|record| value(device, record)).collect::<Vec<_>>());
+        assert_eq!(
+            values,
+            (0..end)
+                .map(|record| value(device, record))
+                .collect::<Vec<_>>()
+        );
     }
     store.close().await;
 }

@@ -17,7 +17,12 @@ fn journals(chance: &mut Chance) -> Vec<(u8, Vec<u8>)> {
     let mut batches = Vec::new();
     for device in [1, 2] {
         for epoch in [5, 6] {
-            let mut chain = Journal { epoch, record: 0, time: at(0).as_micros(), prev: [0; 32] };
+            let mut chain = Journal {
+                epoch,
+                record: 0,
+                time: at(0).as_micros(),
+                prev: [0; 32],
+            };
             for _ in 0..6 + chance.below(10) {
                 if chance.one_in(6) {
                     // The medium was cloned here: the clone goes on by itself for a while.
@@ -57,7 +62,8 @@ impl Journal {
             times.push(self.time);
             for (_, cells) in &mut columns {
                 let value = i32::try_from(chance.below(2_000)).unwrap();
-                let flag = [Flag::Pass, Flag::NotEvaluated, Flag::Suspect][usize::try_from(chance.below(3)).unwrap()];
+                let flag = [Flag::Pass, Flag::NotEvaluated, Flag::Suspect]
+                    [usize::try_from(chance.below(3)).unwrap()];
                 cells.push(if chance.one_in(7) {
                     Cell::missing(Reason::SensorError)
                 } else {
@@ -94,7 +100,10 @@ impl Model {
     fn expected(&self, device: u8, bytes: &[u8]) -> &'static str {
         let header = *Batch::decode(bytes).unwrap().header();
         let epoch = header.epoch.0;
-        if self.batches.contains_key(&(device, epoch, header.first, batch::hash(bytes))) {
+        if self
+            .batches
+            .contains_key(&(device, epoch, header.first, batch::hash(bytes)))
+        {
             return "duplicate";
         }
         let taken = self.numbers(device, epoch);
@@ -130,10 +139,17 @@ impl Model {
                             && time >= source.from
                             && source.to.is_none_or(|to| time < to)
                     };
-                    if time < range.from || time >= range.to || !sources.iter().any(|source| is_in(&source)) {
+                    if time < range.from
+                        || time >= range.to
+                        || !sources.iter().any(|source| is_in(&source))
+                    {
                         continue;
                     }
-                    points.extend(cell.value.map(|value| Point { time, value, flag: cell.flag }));
+                    points.extend(cell.value.map(|value| Point {
+                        time,
+                        value,
+                        flag: cell.flag,
+                    }));
                 }
             }
         }
@@ -144,7 +160,9 @@ impl Model {
 
 fn sort(points: &mut [Point]) {
     points.sort_by(|a, b| {
-        (a.time, a.flag).cmp(&(b.time, b.flag)).then(a.value.total_cmp(&b.value))
+        (a.time, a.flag)
+            .cmp(&(b.time, b.flag))
+            .then(a.value.total_cmp(&b.value))
     });
 }
 
@@ -152,7 +170,10 @@ async fn pages(store: &Store, sources: &[Source], range: TimeRange, limit: usize
     let mut all = Page::default();
     let mut after = None;
     loop {
-        let page = store.scan(project(1), sources, range, after, limit).await.unwrap();
+        let page = store
+            .scan(project(1), sources, range, after, limit)
+            .await
+            .unwrap();
         assert!(page.points.len() <= limit);
         all.points.extend(page.points);
         all.gaps.extend(page.gaps);
@@ -175,24 +196,43 @@ async fn compare(store: &Store, model: &Model, chance: &mut Chance) {
                 .flat_map(|(first, last)| *first..=*last)
                 .collect();
             assert_eq!(listed, numbers);
-            let holes = store.holes(origin(device), Epoch(epoch), 3, 60).await.unwrap();
-            let holes: BTreeSet<u64> = holes.into_iter().flat_map(|(first, last)| first..=last).collect();
-            assert_eq!(holes, (3..60).filter(|number| !numbers.contains(number)).collect());
+            let holes = store
+                .holes(origin(device), Epoch(epoch), 3, 60)
+                .await
+                .unwrap();
+            let holes: BTreeSet<u64> = holes
+                .into_iter()
+                .flat_map(|(first, last)| first..=last)
+                .collect();
+            assert_eq!(
+                holes,
+                (3..60).filter(|number| !numbers.contains(number)).collect()
+            );
             if let Some(known) = known {
                 let links = known.links;
                 assert_eq!(links.linked + links.pending + links.gap, known.batches);
             }
         }
         let of_device = model.batches.keys().filter(|key| key.0 == device).count();
-        assert_eq!(store.totals(origin(device)).await.unwrap().batches, of_device as u64);
+        assert_eq!(
+            store.totals(origin(device)).await.unwrap().batches,
+            of_device as u64
+        );
     }
     let swap = at(chance.below(2_000).cast_signed());
     let swapped = [
-        Source { to: Some(swap), ..source(1, "level") },
-        Source { from: swap, ..source(2, "level") },
+        Source {
+            to: Some(swap),
+            ..source(1, "level")
+        },
+        Source {
+            from: swap,
+            ..source(2, "level")
+        },
     ];
     let from = at(chance.below(1_000).cast_signed());
-    let to = Timestamp::from_micros(from.as_micros() + chance.below(1_500).cast_signed() * SECOND + 1);
+    let to =
+        Timestamp::from_micros(from.as_micros() + chance.below(1_500).cast_signed() * SECOND + 1);
     for (sources, range) in [
         (vec![source(1, "level")], FOREVER),
         (vec![source(2, "temperature")], TimeRange { from, to }),
@@ -203,7 +243,13 @@ async fn compare(store: &Store, model: &Model, chance: &mut Chance) {
     }
 }
 
-async fn check_reads(store: &Store, model: &Model, sources: &[Source], range: TimeRange, chance: &mut Chance) {
+async fn check_reads(
+    store: &Store,
+    model: &Model,
+    sources: &[Source],
+    range: TimeRange,
+    chance: &mut Chance,
+) {
     let expected = model.points(sources, range);
     let whole = pages(store, sources, range, 100_000).await;
     let limit = usize::try_from(1 + chance.below(20)).unwrap();
@@ -215,16 +261,29 @@ async fn check_reads(store: &Store, model: &Model, sources: &[Source], range: Ti
     assert_eq!(found, expected);
 
     let latest = store.latest(project(1), sources).await.unwrap();
-    let everything = TimeRange { from: Timestamp::from_micros(i64::MIN), to: Timestamp::from_micros(i64::MAX) };
-    let newest = model.points(sources, everything).last().map(|point| point.time);
+    let everything = TimeRange {
+        from: Timestamp::from_micros(i64::MIN),
+        to: Timestamp::from_micros(i64::MAX),
+    };
+    let newest = model
+        .points(sources, everything)
+        .last()
+        .map(|point| point.time);
     assert_eq!(latest.map(|point| point.time), newest);
 
-    let width = (range.to.as_micros() - range.from.as_micros()) / (1 + chance.below(50).cast_signed()) + 1;
-    let buckets = store.buckets(project(1), sources, range, width).await.unwrap();
+    let width =
+        (range.to.as_micros() - range.from.as_micros()) / (1 + chance.below(50).cast_signed()) + 1;
+    let buckets = store
+        .buckets(project(1), sources, range, width)
+        .await
+        .unwrap();
     let mut groups: BTreeMap<i64, Vec<Point>> = BTreeMap::new();
     for point in &expected {
         let index = (point.time.as_micros() - range.from.as_micros()) / width;
-        groups.entry(range.from.as_micros() + index * width).or_default().push(*point);
+        groups
+            .entry(range.from.as_micros() + index * width)
+            .or_default()
+            .push(*point);
     }
     assert_eq!(buckets.points, expected.len() as u64);
     assert_eq!(buckets.buckets.len(), groups.len());
@@ -234,7 +293,10 @@ async fn check_reads(store: &Store, model: &Model, sources: &[Source], range: Ti
         assert_eq!(bucket.count, points.len() as u64);
         assert_eq!(bucket.min, values().fold(f64::INFINITY, f64::min));
         assert_eq!(bucket.max, values().fold(f64::NEG_INFINITY, f64::max));
-        assert_eq!(Some(bucket.flag), points.iter().map(|point| point.flag).max());
+        assert_eq!(
+            Some(bucket.flag),
+            points.iter().map(|point| point.flag).max()
+        );
         let mean = values().sum::<f64>() / f64::from(u32::try_from(points.len()).unwrap());
         assert!((bucket.mean - mean).abs() < 1e-9);
     }
@@ -247,7 +309,11 @@ fn check_gaps(gaps: &[crate::Gap], expected: &[Point], sources: &[Source], range
         return;
     }
     let first = sources.iter().map(|source| source.from).min().unwrap();
-    let last = sources.iter().map(|source| source.to.unwrap_or(range.to)).max().unwrap();
+    let last = sources
+        .iter()
+        .map(|source| source.to.unwrap_or(range.to))
+        .max()
+        .unwrap();
     let mut times = vec![first.max(range.from).as_micros()];
     times.extend(expected.iter().map(|point| point.time.as_micros()));
     times.push(last.min(range.to).as_micros());
@@ -274,7 +340,11 @@ async fn round(seed: u64) {
     let mut store = open(folder.path()).await;
     let mut model = Model::default();
     let mut arrivals = journals(&mut chance);
-    let again: Vec<_> = arrivals.iter().filter(|_| chance.one_in(4)).cloned().collect();
+    let again: Vec<_> = arrivals
+        .iter()
+        .filter(|_| chance.one_in(4))
+        .cloned()
+        .collect();
     arrivals.extend(again);
     if chance.one_in(2) {
         chance.shuffle(&mut arrivals);
@@ -287,13 +357,21 @@ async fn round(seed: u64) {
             && let Some((device, epoch)) = tables.pop()
         {
             let table = table(epoch, 1, &CHANNELS, interval);
-            store.append_channels(origin(device), &table, received()).await.unwrap();
+            store
+                .append_channels(origin(device), &table, received())
+                .await
+                .unwrap();
             model.tables.insert((device, epoch));
         }
         let expected = model.expected(device, &bytes);
-        let receipt = store.append(origin(device), &bytes, received()).await.unwrap();
+        let receipt = store
+            .append(origin(device), &bytes, received())
+            .await
+            .unwrap();
         match (expected, receipt.outcome) {
-            ("duplicate", Outcome::Duplicate) | ("fork", Outcome::Fork { .. }) | ("stored", Outcome::Stored) => {}
+            ("duplicate", Outcome::Duplicate)
+            | ("fork", Outcome::Fork { .. })
+            | ("stored", Outcome::Stored) => {}
             // It takes no number that is taken, but continues a fork.
             ("stored", Outcome::Fork { branch }) if branch > 0 => {}
             other => panic!("{other:?}"),
