@@ -27,6 +27,7 @@ CREATE TABLE sign_in_link (
 CREATE TABLE session (
     hash bytea PRIMARY KEY,
     person bytea NOT NULL REFERENCES person (id),
+    cause text NOT NULL,
     created_us bigint NOT NULL,
     seen_us bigint NOT NULL,
     expires_us bigint NOT NULL
@@ -163,6 +164,8 @@ CREATE TABLE deployment (
     to_us bigint,
     PRIMARY KEY (project, id)
 );
+
+CREATE UNIQUE INDEX deployment_open ON deployment (project, element) WHERE to_us IS NULL;
 
 CREATE INDEX deployment_element ON deployment (project, element, from_us);
 

@@ -1,0 +1,1 @@
+//! Projects as a whole, over a real catalogue.
