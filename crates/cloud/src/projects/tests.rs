@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fieldkeep_protocol::{DeviceId, ElementId, LocationId, PersonId, Timestamp};
+use fieldkeep_store::Source;
 use tempfile::TempDir;
 
 use super::*;
