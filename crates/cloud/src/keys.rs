@@ -31,6 +31,7 @@ pub use derive::{Secret, new_id, random};
 pub use keyring::InstanceId;
 pub use master::{MasterKey, MasterKeyId, default_path};
 pub use sealing::{SealingKey, Unsealable};
+pub use start::is_started;
 
 /// Why keys cannot be had.
 #[derive(Debug, thiserror::Error)]
