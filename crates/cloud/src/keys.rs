@@ -9,6 +9,7 @@
 //! wrapped under a key of its own for exactly that place. From a project's key: one key that seals columns, one
 //! that hashes for look-up, one that wraps the store's data keys.
 
+mod data_keys;
 mod derive;
 mod keyring;
 mod master;
