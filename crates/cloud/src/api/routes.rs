@@ -1,0 +1,164 @@
+//! The route table: every way into this front door, one row each.
+//!
+//! A new route is a row here and a sample request in `api/tests/samples.rs`; the access matrix
+//! (`tests/golden/access.txt`) and `docs/openapi.json` then show what it changes.
+
+mod app;
+mod auth;
+mod deployments;
+mod health;
+mod locations;
+mod people;
+mod projects;
+
+use http::Method;
+
+use super::door::{Row, door, page};
+
+const GET: Method = Method::GET;
+const POST: Method = Method::POST;
+const PATCH: Method = Method::PATCH;
+const DELETE: Method = Method::DELETE;
+
+macro_rules! v1 {
+    ($path:literal) => {
+        concat!("/api/v1", $path)
+    };
+}
+
+macro_rules! project {
+    ($path:literal) => {
+        concat!("/api/v1/projects/{project}", $path)
+    };
+}
+
+/// The table.
+#[must_use]
+pub fn table() -> Vec<Row> {
+    let mut rows = public();
+    rows.extend(signed_in());
+    rows.extend(described());
+    rows.extend(measured());
+    rows
+}
+
+/// For anybody on the network. A reviewer looks at every row that is added here.
+fn public() -> Vec<Row> {
+    vec![
+        page("/", app::redirect, "The web app"),
+        page("/app", app::redirect, "The web app"),
+        page("/app/", app::files, "The web app"),
+        page("/app/{*rest}", app::files, "The web app"),
+        door(GET, "/livez", health::live, "Is the process alive?"),
+        door(GET, "/readyz", health::ready, "Is the instance ready?"),
+        door(
+            POST,
+            v1!("/auth/link"),
+            auth::link,
+            "Sign in with a link's token",
+        ),
+        door(
+            POST,
+            v1!("/auth/sign-in"),
+            auth::sign_in,
+            "Sign in with a password",
+        ),
+    ]
+}
+
+/// About the caller and the instance.
+fn signed_in() -> Vec<Row> {
+    vec![
+        door(
+            POST,
+            v1!("/auth/password"),
+            auth::password,
+            "Set my password",
+        ),
+        door(
+            POST,
+            v1!("/auth/sign-out"),
+            auth::sign_out,
+            "End my session",
+        ),
+        door(GET, v1!("/me"), auth::me, "Who I am, and what I am where"),
+        door(GET, v1!("/openapi.json"), app::document, "This document"),
+        door(
+            GET,
+            v1!("/projects"),
+            projects::list,
+            "The projects that I am a member of",
+        ),
+        door(POST, v1!("/projects"), projects::create, "Make a project"),
+    ]
+}
+
+/// What a project consists of.
+fn described() -> Vec<Row> {
+    vec![
+        door(GET, project!(""), projects::one, "A project"),
+        door(PATCH, project!(""), projects::change, "Change a project"),
+        door(GET, project!("/locations"), locations::list, "Locations"),
+        door(
+            POST,
+            project!("/locations"),
+            locations::create,
+            "Make a location",
+        ),
+        door(
+            GET,
+            project!("/locations/{location}"),
+            locations::one,
+            "A location",
+        ),
+        door(
+            PATCH,
+            project!("/locations/{location}"),
+            locations::change,
+            "Change a location",
+        ),
+        door(
+            DELETE,
+            project!("/locations/{location}"),
+            locations::remove,
+            "Remove a location",
+        ),
+        door(
+            GET,
+            project!("/deployments"),
+            deployments::list,
+            "Which channel feeds which element, and when",
+        ),
+        door(
+            POST,
+            project!("/deployments"),
+            deployments::create,
+            "Let a channel feed an element",
+        ),
+        door(
+            PATCH,
+            project!("/deployments/{deployment}"),
+            deployments::change,
+            "End a deployment",
+        ),
+        door(GET, project!("/members"), people::members, "Members"),
+        door(GET, project!("/keys"), people::keys, "API keys"),
+        door(
+            POST,
+            project!("/keys"),
+            people::create_key,
+            "Make an API key",
+        ),
+        door(
+            DELETE,
+            project!("/keys/{key}"),
+            people::revoke_key,
+            "Revoke an API key",
+        ),
+    ]
+}
+
+/// Measurements.
+fn measured() -> Vec<Row> {
+    vec![]
+}
