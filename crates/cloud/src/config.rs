@@ -186,7 +186,7 @@ impl Config {
         if unknown == UnknownKeys::Refuse {
             faults.extend(ignored.iter().map(|key| Fault {
                 key: key.clone(),
-                what: "unknown key (known ones: `fieldkeep config`)".to_owned(),
+                what: "unknown key: config.default.toml lists the known ones".to_owned(),
             }));
         }
         if faults.is_empty() {
@@ -212,7 +212,7 @@ impl Config {
             ("device", config.device),
             ("mqtt", config.mqtt),
         ]);
-        if reader.has("https_certificate") {
+        if reader.table("https_certificate") {
             let mut files = CertificateFiles {
                 chain: PathBuf::new(),
                 key: PathBuf::new(),
@@ -221,6 +221,7 @@ impl Config {
             reader.required_path("https_certificate.key", &mut files.key);
             config.https_certificate = Some(files);
         }
+        reader.table("sessions");
         let sessions = &mut config.sessions;
         reader.number("sessions.idle_s", 60..=31_536_000, &mut sessions.idle_s);
         reader.number(

@@ -149,7 +149,7 @@ impl Access {
             .fetch_all(
                 "SELECT id, name_sealed, prefix, role, all_locations, created_by, created_us,
                         expires_us, used_us, revoked_us
-                 FROM api_key WHERE project = $1 ORDER BY id",
+                 FROM api_key WHERE project = $1 ORDER BY created_us, id",
                 &[project.as_bytes().into()],
             )
             .await?;

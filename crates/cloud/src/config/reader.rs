@@ -42,9 +42,12 @@ impl Reader {
         (self.faults, self.left.into_keys().collect())
     }
 
-    /// Whether the file has this table.
-    pub(super) fn has(&self, table: &str) -> bool {
-        self.tables.iter().any(|known| known == table)
+    /// Whether the file has this table; a plain value in its place is a fault.
+    pub(super) fn table(&mut self, name: &str) -> bool {
+        if self.left.remove(name).is_some() {
+            self.fault(name, &format!("must be a table: [{name}]"));
+        }
+        self.tables.iter().any(|known| known == name)
     }
 
     pub(super) fn host(&mut self, key: &str, into: &mut String) {
