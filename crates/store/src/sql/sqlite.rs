@@ -115,10 +115,20 @@ impl Open {
         values: &[Value<'_>],
     ) -> Result<u64, SqlError> {
         let mut touched = 0;
-        for part in values.chunks(width * (PLACEHOLDERS / width)) {
-            let mut sql = String::with_capacity(head.len() + tail.len() + part.len() * 3);
+        let mut rest = values;
+        while !rest.is_empty() {
+            // A few fixed sizes, so that each statement is prepared once and found again in the cache.
+            let rows = [256, 64, 16, 4, 1]
+                .into_iter()
+                .find(|rows| rows * width <= rest.len().min(PLACEHOLDERS))
+                .unwrap_or(1);
+            let (part, after) = rest
+                .split_at_checked(rows * width)
+                .ok_or(SqlError::Column { column: rest.len() })?;
+            rest = after;
+            let mut sql = String::with_capacity(head.len() + tail.len() + 4 + part.len() * 2);
             sql.push_str(head);
-            for row in 0..part.len() / width {
+            for row in 0..rows {
                 sql.push_str(if row == 0 { " (" } else { ", (" });
                 sql.push_str(&"?,".repeat(width - 1));
                 sql.push_str("?)");
@@ -127,7 +137,6 @@ impl Open {
             sql.push_str(tail);
             // Built from literals and placeholders alone; no outside text is in it.
             let done = sqlx::query_with(AssertSqlSafe(sql).into_sql_str(), arguments(part)?)
-                .persistent(false)
                 .execute(&mut *self.0)
                 .await
                 .map_err(classify)?;
