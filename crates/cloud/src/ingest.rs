@@ -1,1 +1,3 @@
 //! Front door for devices: MQTT and HTTPS with the device's certificate.
+
+mod mqtt;

@@ -1,1 +1,3 @@
 //! Mounts both front doors on their listeners.
+
+pub mod tls;

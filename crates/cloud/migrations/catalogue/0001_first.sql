@@ -112,6 +112,8 @@ CREATE TABLE device (
     PRIMARY KEY (project, id)
 );
 
+CREATE INDEX device_changed ON device (changed_us);
+
 CREATE TABLE certificate (
     fingerprint bytea PRIMARY KEY,
     serial bytea NOT NULL,
@@ -123,6 +125,8 @@ CREATE TABLE certificate (
     issued_us bigint NOT NULL,
     cause text NOT NULL
 );
+
+CREATE INDEX certificate_device ON certificate (device);
 
 CREATE TABLE claim (
     project bytea NOT NULL REFERENCES project (id),
