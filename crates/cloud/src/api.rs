@@ -12,7 +12,6 @@ pub mod problem;
 
 mod fault;
 mod headers;
-
 mod routes;
 mod web;
 
@@ -30,7 +29,10 @@ pub use routes::table;
 
 use crate::access::Access;
 use crate::db::Db;
+use crate::fleet::Fleet;
+use crate::pki::Pki;
 use crate::projects::Projects;
+use crate::series::Series;
 
 /// Live streams of one instance.
 const STREAMS_MAX: usize = 512;
@@ -41,6 +43,12 @@ pub struct State {
     pub access: Access,
     /// Projects, locations, elements, deployments.
     pub projects: Projects,
+    /// Device identities and claims.
+    pub pki: Pki,
+    /// What is known of each device.
+    pub fleet: Fleet,
+    /// Measurements.
+    pub series: Series,
     /// Asked whether the instance is ready.
     pub db: Db,
 }

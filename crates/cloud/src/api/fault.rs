@@ -5,7 +5,11 @@
 
 use super::problem::{Code, Problem};
 use crate::access::{AccessError, Failure};
+use crate::fleet::FleetError;
+use crate::pki::PkiError;
 use crate::projects::ProjectsError;
+use crate::series::SeriesError;
+use fieldkeep_store::StoreError;
 
 /// The access data failed.
 pub(super) fn failure(failure: &Failure) -> Problem {
@@ -48,5 +52,56 @@ pub(super) fn projects(error: ProjectsError) -> Problem {
         | ProjectsError::Sealed(_)
         | ProjectsError::Unknown(_)
         | ProjectsError::Access(_) => Problem::internal("the catalogue failed", &error),
+    }
+}
+
+/// Devices and claims.
+pub(super) fn pki(error: PkiError) -> Problem {
+    match error {
+        PkiError::NotFound => Problem::new(Code::NotFound),
+        PkiError::NoEndpoint => {
+            Problem::unavailable("no listener for devices is announced", &error)
+        }
+        PkiError::Certificate(_)
+        | PkiError::Anchor(_)
+        | PkiError::Tls(_)
+        | PkiError::Keys(_)
+        | PkiError::Sealed(_)
+        | PkiError::Stored(_)
+        | PkiError::Sql(_) => Problem::internal("device identities failed", &error),
+    }
+}
+
+/// What is known of devices.
+pub(super) fn fleet(error: FleetError) -> Problem {
+    match error {
+        FleetError::NotFound => Problem::new(Code::NotFound),
+        FleetError::Pki(inner) => pki(inner),
+        FleetError::Keys(_)
+        | FleetError::Sealed(_)
+        | FleetError::Stored(_)
+        | FleetError::Sql(_) => Problem::internal("device states failed", &error),
+    }
+}
+
+/// Measurements.
+pub(super) fn series(error: SeriesError) -> Problem {
+    match error {
+        SeriesError::NoElement | SeriesError::NoDevice => Problem::new(Code::NotFound),
+        SeriesError::Projects(inner) => projects(inner),
+        SeriesError::Pki(inner) => pki(inner),
+        SeriesError::Store(StoreError::TooManyBuckets { .. }) => {
+            Problem::field("buckets", "are too many for this range")
+        }
+        SeriesError::Store(StoreError::Closed) => {
+            Problem::unavailable("the measurement store is closed", &error)
+        }
+        SeriesError::Store(
+            StoreError::Sql(_)
+            | StoreError::Commit(_)
+            | StoreError::Key(_)
+            | StoreError::Damaged { .. }
+            | StoreError::Encryption,
+        ) => Problem::internal("the measurement store failed", &error),
     }
 }

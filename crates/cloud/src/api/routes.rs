@@ -5,15 +5,26 @@
 
 mod app;
 mod auth;
+mod claims;
 mod deployments;
+mod devices;
+mod elements;
 mod health;
+mod live;
 mod locations;
 mod people;
+mod points;
 mod projects;
 
+use fieldkeep_protocol::LocationId;
 use http::Method;
 
+use super::App;
 use super::door::{Row, door, page};
+use super::fault::projects as projects_fault;
+use super::problem::Problem;
+use crate::access::{Grant, Read};
+use crate::projects::ProjectsError;
 
 const GET: Method = Method::GET;
 const POST: Method = Method::POST;
@@ -125,6 +136,79 @@ fn described() -> Vec<Row> {
         ),
         door(
             GET,
+            project!("/devices"),
+            devices::list,
+            "Devices with their state",
+        ),
+        door(
+            GET,
+            project!("/devices/{device}"),
+            devices::one,
+            "A device with its state",
+        ),
+        door(
+            PATCH,
+            project!("/devices/{device}"),
+            devices::change,
+            "Change a device",
+        ),
+        door(
+            GET,
+            project!("/devices/{device}/log"),
+            devices::log,
+            "A device's log, newest first",
+        ),
+        door(
+            GET,
+            project!("/devices/{device}/ledger"),
+            devices::ledger,
+            "Which records arrived",
+        ),
+        door(
+            GET,
+            project!("/devices/{device}/quarantine"),
+            devices::quarantine,
+            "What could not be read",
+        ),
+        door(GET, project!("/claims"), claims::list, "Claims"),
+        door(
+            POST,
+            project!("/claims"),
+            claims::create,
+            "Make a claim: one device may enrol",
+        ),
+        door(
+            DELETE,
+            project!("/claims/{claim}"),
+            claims::remove,
+            "Withdraw a claim",
+        ),
+        door(
+            GET,
+            project!("/elements"),
+            elements::list,
+            "Elements with their latest value",
+        ),
+        door(
+            POST,
+            project!("/elements"),
+            elements::create,
+            "Make an element",
+        ),
+        door(
+            GET,
+            project!("/elements/{element}"),
+            elements::one,
+            "An element with its latest value",
+        ),
+        door(
+            PATCH,
+            project!("/elements/{element}"),
+            elements::change,
+            "Change an element",
+        ),
+        door(
+            GET,
             project!("/deployments"),
             deployments::list,
             "Which channel feeds which element, and when",
@@ -160,5 +244,56 @@ fn described() -> Vec<Row> {
 
 /// Measurements.
 fn measured() -> Vec<Row> {
-    vec![]
+    vec![
+        door(
+            GET,
+            project!("/latest"),
+            points::latest,
+            "The newest value of elements",
+        ),
+        door(
+            GET,
+            project!("/points"),
+            points::read,
+            "Points, or buckets of them",
+        ),
+        door(
+            GET,
+            project!("/live"),
+            live::stream,
+            "New points as they arrive",
+        ),
+    ]
+}
+
+/// The rule for names of devices and claims, which their room takes as they come.
+fn name_is_sound(name: &str) -> Result<(), Problem> {
+    let name = name.trim();
+    let sound = (1..=128).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    if sound {
+        Ok(())
+    } else {
+        Err(Problem::field(
+            "name",
+            "needs 1 to 128 characters and no control characters",
+        ))
+    }
+}
+
+/// A location that a body names must be one that the grant reaches.
+async fn location_is_known(
+    app: &App,
+    grant: &Grant<'_, Read>,
+    location: Option<LocationId>,
+) -> Result<(), Problem> {
+    let Some(location) = location else {
+        return Ok(());
+    };
+    match app.projects.location(grant, location).await {
+        Ok(_) => Ok(()),
+        Err(ProjectsError::NotFound(_)) => {
+            Err(Problem::field("location", "does not exist in this project"))
+        }
+        Err(other) => Err(projects_fault(other)),
+    }
 }

@@ -11,7 +11,7 @@ use crate::api::fault::projects;
 use crate::api::id::{DeploymentRef, DeviceRef, ElementRef, Id, Time};
 use crate::api::page::{Page, Wanted};
 use crate::api::problem::Problem;
-use crate::projects::{Deployment, NewDeployment};
+use crate::projects::{Deployment, NewDeployment, ProjectsError};
 
 /// The dated binding of a device's channel to an element.
 #[derive(Serialize, ToSchema)]
@@ -98,7 +98,13 @@ pub(super) async fn create(
         to: order.to.map(|Time(time)| time),
     };
     let made = app.projects.create_deployment(&session.grant(), new).await;
-    made.map(show).map(Created).map_err(projects)
+    made.map(show).map(Created).map_err(|error| match error {
+        // What the body names is a field, not the address.
+        ProjectsError::NotFound(thing) => {
+            Problem::field(thing.to_string(), "does not exist in this project")
+        }
+        other => projects(other),
+    })
 }
 
 /// Ends a deployment.

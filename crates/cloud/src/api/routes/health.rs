@@ -25,5 +25,9 @@ pub(super) async fn ready(_: Nobody, app: App) -> Result<Json<Health>, Problem> 
         .fetch_optional("SELECT 1", &[])
         .await
         .map_err(|error| Problem::unavailable("the catalogue does not answer", &error))?;
+    app.series
+        .ready()
+        .await
+        .map_err(|error| Problem::unavailable("the measurements do not answer", &error))?;
     Ok(Json(Health { status: "ok" }))
 }
