@@ -9,6 +9,7 @@
 //! wrapped under a key of its own for exactly that place. From a project's key: one key that seals columns, one
 //! that hashes for look-up, one that wraps the store's data keys.
 
+mod data_keys;
 mod derive;
 mod keyring;
 mod master;
@@ -30,6 +31,7 @@ pub use derive::{Secret, new_id, random};
 pub use keyring::InstanceId;
 pub use master::{MasterKey, MasterKeyId, default_path};
 pub use sealing::{SealingKey, Unsealable};
+pub use start::is_started;
 
 /// Why keys cannot be had.
 #[derive(Debug, thiserror::Error)]

@@ -25,7 +25,7 @@ use crate::db::{Db, Row, SqlError};
 use crate::keys::{Keys, KeysError, SealingKey, Unsealable, new_id};
 
 pub use channels::{Bound, ChannelDescription, DeviceChannels, Mismatch, NewElementOf};
-pub use deployments::{Deployment, NewDeployment, Source};
+pub use deployments::{Deployment, NewDeployment};
 pub use elements::{Element, ElementChange, ElementKind, NewElement, ValueKind};
 pub use locations::{Location, LocationChange, NewLocation, Place};
 pub use text::Invalid;

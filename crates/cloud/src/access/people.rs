@@ -76,6 +76,7 @@ impl Access {
             )
             .await?;
         transaction.commit().await?;
+        tracing::info!(person.id = %person, "sign-in link made");
         Ok(secret)
     }
 
@@ -125,6 +126,7 @@ impl Access {
             .begin_session(&mut transaction, person, Cause::Link)
             .await?;
         transaction.commit().await?;
+        tracing::info!(person.id = %person, "signed in by link");
         self.started(cookie).await
     }
 
@@ -191,6 +193,7 @@ impl Access {
             )
             .await?;
         transaction.commit().await?;
+        tracing::info!(person.id = %person, "password set");
         Ok(())
     }
 

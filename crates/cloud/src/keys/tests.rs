@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use fieldkeep_protocol::{ProjectId, Timestamp};
+use fieldkeep_store::ProjectKeys as _;
 use tempfile::TempDir;
 
 use super::*;
@@ -66,7 +67,9 @@ fn entries(folder: &Path) -> Vec<String> {
 #[tokio::test]
 async fn a_second_start_has_the_same_keys() {
     let place = Place::new();
+    assert!(!is_started(&place.data()));
     let first = place.open().await.unwrap();
+    assert!(is_started(&place.data()));
     assert_eq!(
         entries(&place.data()),
         ["catalogue.db", "keyring", "keys.db", "series.db"]
@@ -299,8 +302,8 @@ fn version_1_stays_readable() {
     let golden: Vec<&str> = include_str!("../../tests/golden/keys_1.txt")
         .lines()
         .collect();
-    let [id, wrapped, lookup, sealed] = golden[..] else {
-        panic!("four lines");
+    let [id, wrapped, lookup, sealed, data_keys] = golden[..] else {
+        panic!("five lines");
     };
     let digits = "07".repeat(32);
     let folder = tempfile::tempdir().unwrap();
@@ -316,6 +319,8 @@ fn version_1_stays_readable() {
     assert_eq!(derive::hex(&key.lookup("a.b", b"Fieldkeep")), lookup);
     let sealed = derive::from_hex(sealed).unwrap();
     assert_eq!(key.open_text("a.b", b"row", &sealed).unwrap(), "Fieldkeep");
+    let wrapping = derive::derive(&secret, "data keys", &[&[9; 16]]);
+    assert_eq!(derive::hex(wrapping.expose()), data_keys);
 }
 
 #[tokio::test]
@@ -323,9 +328,11 @@ async fn an_erased_project_is_gone_at_once() {
     let place = Place::new();
     let keys = place.open().await.unwrap().keys;
     keys.create_project(project(1), &place.clock).await.unwrap();
+    assert!(keys.project_key(project(1)).await.is_ok());
     keys.erase_project(project(1)).await.unwrap();
     let error = keys.project(project(1)).await.err().unwrap();
     assert!(matches!(error, KeysError::NoProjectKey(_)));
+    assert!(keys.project_key(project(1)).await.is_err());
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use fieldkeep_protocol::{DeploymentId, DeviceId, ElementId, ProjectId, Timestamp};
+use fieldkeep_store::Source;
 
 use super::{Invalid, Projects, ProjectsError, Thing, locations, text};
 use crate::access::{Grant, Locations, Read, Write};
@@ -42,19 +43,6 @@ pub struct NewDeployment {
     pub channel: String,
     /// The channel's nominal interval; 0 when it reports on events.
     pub interval_us: u64,
-    /// The first instant.
-    pub from: Timestamp,
-    /// The first instant after it; None while it lasts.
-    pub to: Option<Timestamp>,
-}
-
-/// Where an element's points are found in the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// The device.
-    pub device: DeviceId,
-    /// Its channel.
-    pub channel: String,
     /// The first instant.
     pub from: Timestamp,
     /// The first instant after it; None while it lasts.
