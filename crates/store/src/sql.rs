@@ -137,6 +137,14 @@ impl Database {
         }
     }
 
+    /// Lets the file grow to so many pages, as a full disk would.
+    #[cfg(test)]
+    pub(crate) async fn limit(&self, pages: u32) {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.limit(pages).await,
+        }
+    }
+
     async fn migrate(&self, migrations: &[Migration]) -> Result<(), SqlError> {
         let mut first = self.begin().await?;
         first
@@ -248,3 +256,6 @@ impl Transaction {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

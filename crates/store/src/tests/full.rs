@@ -17,10 +17,7 @@ async fn a_full_disk_refuses_and_recovers_without_restart() {
         .await
         .unwrap();
     let database = &store.inner.database;
-    database
-        .execute("PRAGMA max_page_count = 60", &[])
-        .await
-        .unwrap();
+    database.limit(60).await;
 
     let mut acknowledged = vec![0u64];
     let mut refused = Vec::new();
@@ -63,10 +60,7 @@ async fn a_full_disk_refuses_and_recovers_without_restart() {
             .is_full()
     );
 
-    database
-        .execute("PRAGMA max_page_count = 1000000", &[])
-        .await
-        .unwrap();
+    database.limit(1_000_000).await;
     for first in refused {
         let bytes = simple(5, first, [0; 32], &values);
         let receipt = store.append(origin(1), &bytes, received()).await.unwrap();
