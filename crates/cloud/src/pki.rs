@@ -17,6 +17,9 @@ mod throttle;
 mod verify;
 mod watch;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::sync::{Arc, Mutex};
 
 use fieldkeep_protocol::LocationId;

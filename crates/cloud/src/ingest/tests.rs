@@ -1,1 +1,7 @@
-//! x
+//! The front door for devices over in-memory connections: sessions, poison, enrolment over HTTP.
+
+pub(crate) mod client;
+mod enrolment;
+mod poison;
+mod sessions;
+pub(crate) mod station;

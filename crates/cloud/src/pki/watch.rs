@@ -54,7 +54,7 @@ impl Pki {
     }
 
     /// Tells every change after the newest one seen; the first call only finds where to start.
-    async fn poll(&self, since_us: &mut Option<i64>) -> Result<(), PkiError> {
+    pub(super) async fn poll(&self, since_us: &mut Option<i64>) -> Result<(), PkiError> {
         let Some(since) = *since_us else {
             let newest = self
                 .0
