@@ -94,7 +94,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     pub(crate) async fn next(&mut self) -> Got {
-        timeout(PATIENCE, self.read()).await.expect("the server says something in time")
+        timeout(PATIENCE, self.read())
+            .await
+            .expect("the server says something in time")
     }
 
     async fn read(&mut self) -> Got {
