@@ -164,6 +164,16 @@ impl Database {
         }
         for step in migrations.iter().filter(|step| step.number > done) {
             let mut transaction = self.begin().await?;
+            // Another process may have come first since `done` was read.
+            let applied = transaction
+                .fetch_optional(
+                    "SELECT 1 FROM migration WHERE number = $1",
+                    &[step.number.into()],
+                )
+                .await?;
+            if applied.is_some() {
+                continue;
+            }
             for statement in step.sql.split(";\n").filter(|part| !part.trim().is_empty()) {
                 transaction.execute(statement, &[]).await?;
             }

@@ -38,6 +38,9 @@ pub(super) struct Open {
 
 impl Sqlite {
     pub(super) async fn open(path: &Path, key: &[u8; 32]) -> Result<Self, SqlError> {
+        // Before SQLCipher does it: this way OpenSSL installs no exit handler, which would free its tables under
+        // connection threads that are still closing. `.cargo/config.toml` does the same for SQLCipher's own.
+        openssl_sys::init();
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)

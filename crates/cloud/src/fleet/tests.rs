@@ -1,0 +1,1 @@
+//! Contact and log over a real catalogue.

@@ -1,0 +1,1 @@
+//! Refusals over real sockets.
