@@ -41,3 +41,19 @@ impl Deref for Db {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn two_processes_may_bring_the_schema_up_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = DatabaseKey::new([7; 32]);
+        let open = || Db::open(folder.path(), &key);
+        let (one, two, three) = tokio::join!(open(), open(), open());
+        for db in [one.unwrap(), two.unwrap(), three.unwrap()] {
+            assert!(db.fetch_all("SELECT id FROM project", &[]).await.is_ok());
+        }
+    }
+}

@@ -31,6 +31,7 @@ pub use derive::{Secret, new_id, random};
 pub use keyring::InstanceId;
 pub use master::{MasterKey, MasterKeyId, default_path};
 pub use sealing::{SealingKey, Unsealable};
+pub use start::is_started;
 
 /// Why keys cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -192,6 +193,11 @@ impl Keys {
             )
             .await?;
         Ok(())
+    }
+
+    /// Closes the key database. The keys that are in memory go with the last clone.
+    pub async fn close(&self) {
+        self.0.database.close().await;
     }
 
     async fn project_secret(&self, project: ProjectId) -> Result<Secret, KeysError> {

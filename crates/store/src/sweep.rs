@@ -119,10 +119,12 @@ impl Plan {
         visitor: &mut (impl Visitor + Send),
     ) -> Result<u64, StoreError> {
         let mut damaged = 0;
-        let streams = self
+        // Collected: a lazy chain held over an await would keep callers' futures from being Send.
+        let streams: Vec<_> = self
             .devices
             .iter()
-            .flat_map(|wanted| wanted.streams.iter().map(Arc::clone));
+            .flat_map(|wanted| wanted.streams.iter().map(Arc::clone))
+            .collect();
         let mut feed = Feed::open(&inner.database, streams, from.max(self.from), self.to).await?;
         while let Some((stream, row)) = feed.next().await? {
             if !visitor.goes_on(row.from_us) {

@@ -3,6 +3,7 @@
 mod appends;
 mod damage;
 mod full;
+mod kill;
 mod model;
 mod reads;
 mod secrecy;

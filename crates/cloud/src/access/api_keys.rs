@@ -124,6 +124,7 @@ impl Access {
             }
         }
         transaction.commit().await?;
+        tracing::info!(project.id = %project, key.id = %id, by = %grant.actor(), "API key made");
         let made = ApiKey {
             id,
             name: name.to_owned(),
@@ -189,6 +190,7 @@ impl Access {
                 ],
             )
             .await?;
+        tracing::info!(project.id = %project, key.id = %id, by = %grant.actor(), "API key revoked");
         Ok(())
     }
 

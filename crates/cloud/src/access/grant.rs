@@ -306,7 +306,7 @@ pub(super) enum Holder {
 }
 
 /// A handler's key for what belongs to the caller alone: someone with a valid credential.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SignedIn(pub(super) Holder);
 
 impl SignedIn {

@@ -221,4 +221,13 @@ mod tests {
         assert!(!is("correct horse battery", None).await);
         assert!(!is(&"x".repeat(300), Some(&one)).await);
     }
+    #[tokio::test]
+    async fn a_flood_waits_in_a_bounded_queue() {
+        let hasher = Hasher::start().await.unwrap();
+        let flood = (0..QUEUE + 10).map(|_| hasher.verify("a river in spring", None));
+        let answers = futures_util::future::join_all(flood).await;
+        let turned_away = answers.iter().filter(|answer| answer.is_err()).count();
+        assert_eq!(turned_away, 10);
+        assert!(matches!(hasher.verify("again", None).await, Ok(false)));
+    }
 }

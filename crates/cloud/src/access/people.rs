@@ -76,6 +76,7 @@ impl Access {
             )
             .await?;
         transaction.commit().await?;
+        tracing::info!(person.id = %person, "sign-in link made");
         Ok(secret)
     }
 
@@ -125,6 +126,7 @@ impl Access {
             .begin_session(&mut transaction, person, Cause::Link)
             .await?;
         transaction.commit().await?;
+        tracing::info!(person.id = %person, "signed in by link");
         self.started(cookie).await
     }
 
@@ -191,6 +193,7 @@ impl Access {
             )
             .await?;
         transaction.commit().await?;
+        tracing::info!(person.id = %person, "password set");
         Ok(())
     }
 
@@ -226,7 +229,7 @@ impl Access {
             .lookup("person.email", email.as_bytes())
     }
 
-    async fn find(
+    pub(super) async fn find(
         &self,
         transaction: &mut Transaction,
         email: &str,

@@ -87,6 +87,7 @@ impl Access {
         };
         let right = self.0.passwords.verify(password, stored).await?;
         let (Some(row), Some(stored), true) = (&row, stored, right) else {
+            tracing::info!("sign-in refused");
             return Err(AccessError::WrongCredentials);
         };
         self.0.throttle.forgive(self.email_hash(&email));
@@ -113,6 +114,7 @@ impl Access {
             .begin_session(&mut transaction, person, Cause::Password)
             .await?;
         transaction.commit().await?;
+        tracing::info!(person.id = %person, "signed in by password");
         self.started(cookie).await
     }
 

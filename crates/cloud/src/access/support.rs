@@ -6,9 +6,18 @@ use super::grant::Locations;
 use super::members::{Membership, insert};
 use super::people::normalized;
 use super::roles::Role;
-use super::{Access, AccessError};
+use super::{Access, AccessError, Failure};
+use crate::clock::Clock;
+use crate::config;
+use crate::db::Db;
+use crate::keys::Keys;
 
 impl Access {
+    /// Access with the default rules.
+    pub async fn open_default(db: Db, keys: Keys, clock: Clock) -> Result<Self, Failure> {
+        Self::open(db, keys, clock, &config::Sessions::default()).await
+    }
+
     /// Adds a person without a password; `operator` makes them one.
     pub async fn add_person(
         &self,

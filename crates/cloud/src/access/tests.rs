@@ -17,7 +17,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const PASSWORD: &str = "a river in spring";
 
 struct Bench {
-    _folder: TempDir,
+    folder: TempDir,
     hands: Hands,
     clock: Clock,
     access: Access,
@@ -39,7 +39,7 @@ impl Bench {
             .await
             .unwrap();
         Self {
-            _folder: folder,
+            folder,
             hands,
             clock,
             access,
@@ -345,4 +345,26 @@ async fn secrets_are_neither_stored_nor_printed() {
         Some(Credential::Bearer(secret)) if secret == "fk_1"
     ));
     assert!(Credential::bearer("Basic abc").is_none());
+}
+
+/// `fieldkeep admin` beside a running server: what one process does counts in the other at once.
+#[tokio::test]
+async fn two_processes_on_one_folder_agree() {
+    let bench = Bench::new().await;
+    let data = bench.folder.path().join("data");
+    let master = MasterKey::load(&bench.folder.path().join("key")).unwrap();
+    let opened = Keys::open(&data, &master.unwrap(), &bench.clock)
+        .await
+        .unwrap();
+    let db = Db::open(&data, &opened.catalogue).await.unwrap();
+    let beside = Access::open_default(db, opened.keys, bench.clock.clone());
+    let beside = beside.await.unwrap();
+    let link = beside.sign_in_link("anna@example.org").await.unwrap();
+    let started = bench.access.redeem_link(&link).await.unwrap();
+    assert!(beside.redeem_link(&link).await.is_err());
+    let credential = Credential::Cookie(started.cookie.clone());
+    let who = beside.actor(&credential).await.unwrap();
+    beside.sign_out(who).await.unwrap();
+    assert!(bench.who(&started.cookie).await.is_err());
+    assert_eq!(beside.cookie_name(), bench.access.cookie_name());
 }

@@ -19,6 +19,12 @@ const MIGRATIONS: &[Migration] = &[Migration {
     sql: include_str!("../../migrations/keys/0001_first.sql"),
 }];
 
+/// Whether a first start has been completed in this folder. Commands that only work on existing data ask first, because
+/// opening an empty folder starts a new instance.
+pub fn is_started(data: &Path) -> bool {
+    data.join(FILE).exists()
+}
+
 impl MasterKey {
     /// The master key for a data folder: loaded from `path`, or made there if the folder holds nothing yet.
     ///

@@ -67,7 +67,9 @@ fn entries(folder: &Path) -> Vec<String> {
 #[tokio::test]
 async fn a_second_start_has_the_same_keys() {
     let place = Place::new();
+    assert!(!is_started(&place.data()));
     let first = place.open().await.unwrap();
+    assert!(is_started(&place.data()));
     assert_eq!(
         entries(&place.data()),
         ["catalogue.db", "keyring", "keys.db", "series.db"]

@@ -15,7 +15,6 @@ use tempfile::TempDir;
 use super::*;
 use crate::access::{Credential, Locations, Session, SystemSession, Task, Write, system};
 use crate::clock::Hands;
-use crate::config;
 use crate::keys::MasterKey;
 
 struct Bench {
@@ -37,8 +36,7 @@ impl Bench {
         let opened = Keys::open(&data, &master, &clock).await.unwrap();
         let db = Db::open(&data, &opened.catalogue).await.unwrap();
         let keys = opened.keys;
-        let rules = config::Sessions::default();
-        let access = Access::open(db.clone(), keys.clone(), clock.clone(), &rules)
+        let access = Access::open_default(db.clone(), keys.clone(), clock.clone())
             .await
             .unwrap();
         let projects = Projects::new(db.clone(), keys.clone(), clock.clone(), access.clone());

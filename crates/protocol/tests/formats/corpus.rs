@@ -268,7 +268,7 @@ fn batch_columns() -> Vec<(&'static str, Vec<u8>)> {
         ),
         (
             "batch-escape-not-needed",
-            packed(&[0x92, 0x03, 3, 0xff, 0xff, 0b0000_0100, 0b0000_1000]),
+            packed(&[0x92, 0x03, 3, 0xff, 0xff, 0b0000_0100, 0b0000_0100]),
         ),
         (
             "batch-escape-without-top-bit",

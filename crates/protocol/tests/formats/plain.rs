@@ -122,4 +122,26 @@ fn packed_by_hand_as_the_manual_says() {
         )];
         assert_eq!(error(&parts), DecodeError::Stream);
     }
+    // An escape of five bits for 16, which Rice code 0 needs and Rice code 3 does not.
+    let escape = |form: u8| {
+        let stream = [0x92, 0x03, form, 0xff, 0xff, 0b0000_0100, 0b0000_0100];
+        let mut parts = Parts::plain();
+        parts.columns = vec![column(
+            0,
+            null(),
+            null(),
+            &[uint(2), uint(0), bytes(&stream)],
+        )];
+        parts.build()
+    };
+    let built = escape(0);
+    let batch = Batch::decode(&built).unwrap();
+    let values: Vec<_> = batch
+        .column(0)
+        .unwrap()
+        .cells()
+        .map(|cell| cell.value.unwrap())
+        .collect();
+    assert_eq!(values, [201.0, 209.0, 209.0]);
+    assert_eq!(Batch::decode(&escape(3)).unwrap_err(), DecodeError::Stream);
 }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteRow, SqliteSynchronous, SqliteTypeInfo,
@@ -27,8 +28,13 @@ pub(super) struct Sqlite {
     readers: SqlitePool,
 }
 
+/// An open transaction, driven by plain statements: sqlx's own counts on a rollback that SQLite has done already when
+/// the disk is full, and its connection would refuse every transaction after that.
 #[derive(Debug)]
-pub(super) struct Open(sqlx::Transaction<'static, sqlx::Sqlite>);
+pub(super) struct Open {
+    connection: PoolConnection<sqlx::Sqlite>,
+    committed: bool,
+}
 
 impl Sqlite {
     pub(super) async fn open(path: &Path, key: &[u8; 32]) -> Result<Self, SqlError> {
@@ -71,12 +77,22 @@ impl Sqlite {
     }
 
     pub(super) async fn begin(&self) -> Result<Open, SqlError> {
-        let transaction = self
-            .writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(classify)?;
-        Ok(Open(transaction))
+        let mut open = Open {
+            connection: self.writer.acquire().await.map_err(classify)?,
+            committed: false,
+        };
+        open.execute("BEGIN IMMEDIATE", &[]).await?;
+        Ok(open)
+    }
+
+    /// Lets the file grow to so many pages, as a full disk would: on this connection's successors too.
+    #[cfg(test)]
+    pub(super) async fn limit(&self, pages: u32) {
+        let options = SqliteConnectOptions::clone(&self.writer.connect_options());
+        let pages = pages.to_string();
+        self.writer
+            .set_connect_options(options.pragma("max_page_count", pages));
+        drop(self.begin().await);
     }
 
     pub(super) async fn close(&self) {
@@ -92,7 +108,7 @@ impl Open {
         values: &[Value<'_>],
     ) -> Result<u64, SqlError> {
         let done = sqlx::query_with(sql, arguments(values)?)
-            .execute(&mut *self.0)
+            .execute(&mut *self.connection)
             .await
             .map_err(classify)?;
         Ok(done.rows_affected())
@@ -104,7 +120,7 @@ impl Open {
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, SqlError> {
         let rows = sqlx::query_with(sql, arguments(values)?)
-            .fetch_all(&mut *self.0)
+            .fetch_all(&mut *self.connection)
             .await
             .map_err(classify)?;
         rows.iter().map(row).collect()
@@ -140,7 +156,7 @@ impl Open {
             sql.push_str(tail);
             // Built from literals and placeholders alone; no outside text is in it.
             let done = sqlx::query_with(AssertSqlSafe(sql).into_sql_str(), arguments(part)?)
-                .execute(&mut *self.0)
+                .execute(&mut *self.connection)
                 .await
                 .map_err(classify)?;
             touched += done.rows_affected();
@@ -148,8 +164,19 @@ impl Open {
         Ok(touched)
     }
 
-    pub(super) async fn commit(self) -> Result<(), SqlError> {
-        self.0.commit().await.map_err(classify)
+    pub(super) async fn commit(mut self) -> Result<(), SqlError> {
+        self.execute("COMMIT", &[]).await?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Open {
+    /// Closing the connection rolls back whatever state a failure, or a caller that went away, left it in.
+    fn drop(&mut self) {
+        if !self.committed {
+            self.connection.close_on_drop();
+        }
     }
 }
 

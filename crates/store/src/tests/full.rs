@@ -9,10 +9,15 @@ use crate::{AppendError, Outcome};
 async fn a_full_disk_refuses_and_recovers_without_restart() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
-    let values: Vec<f64> = (0..1_000u32).map(|value| f64::from(value) * 0.37 * f64::from(value % 7)).collect();
-    store.append(origin(1), &simple(5, 0, [0; 32], &values), received()).await.unwrap();
+    let values: Vec<f64> = (0..1_000u32)
+        .map(|value| f64::from(value) * 0.37 * f64::from(value % 7))
+        .collect();
+    store
+        .append(origin(1), &simple(5, 0, [0; 32], &values), received())
+        .await
+        .unwrap();
     let database = &store.inner.database;
-    database.execute("PRAGMA max_page_count = 60", &[]).await.unwrap();
+    database.limit(60).await;
 
     let mut acknowledged = vec![0u64];
     let mut refused = Vec::new();
@@ -36,18 +41,34 @@ async fn a_full_disk_refuses_and_recovers_without_restart() {
     }
     assert!(!refused.is_empty() && acknowledged.len() > 1);
     let durable = |ledger: &[crate::EpochLedger]| -> Vec<u64> {
-        ledger[0].ranges.iter().flat_map(|(first, last)| (*first..=*last).step_by(1_000)).collect()
+        ledger[0]
+            .ranges
+            .iter()
+            .flat_map(|(first, last)| (*first..=*last).step_by(1_000))
+            .collect()
     };
     acknowledged.sort_unstable();
-    assert_eq!(durable(&store.ledger(origin(1)).await.unwrap()), acknowledged);
-    assert!(store.quarantine(origin(1), "big", &[1; 60_000], received()).await.unwrap_err().is_full());
+    assert_eq!(
+        durable(&store.ledger(origin(1)).await.unwrap()),
+        acknowledged
+    );
+    assert!(
+        store
+            .quarantine(origin(1), "big", &[1; 60_000], received())
+            .await
+            .unwrap_err()
+            .is_full()
+    );
 
-    database.execute("PRAGMA max_page_count = 1000000", &[]).await.unwrap();
+    database.limit(1_000_000).await;
     for first in refused {
         let bytes = simple(5, first, [0; 32], &values);
         let receipt = store.append(origin(1), &bytes, received()).await.unwrap();
         assert_eq!(receipt.outcome, Outcome::Stored);
     }
-    assert_eq!(store.holes(origin(1), Epoch(5), 0, 121_000).await.unwrap(), []);
+    assert_eq!(
+        store.holes(origin(1), Epoch(5), 0, 121_000).await.unwrap(),
+        []
+    );
     assert_eq!(store.totals(origin(1)).await.unwrap().batches, 121);
 }
