@@ -75,6 +75,7 @@ impl Journal {
             open_length: 0,
             current: None,
             proven_us: i64::MIN,
+            torn: Default::default(),
             buffer: Vec::new(),
         };
         let mut found = Recovered::default();

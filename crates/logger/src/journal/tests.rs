@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use fieldkeep_protocol::{batch::Batch, record::Reason};
+use fieldkeep_protocol::{
+    batch::Batch,
+    record::{Reason, Span},
+};
 use proptest::prelude::*;
 
-use super::{memory_disk::MemoryDisk, *};
+use super::{marks::MARKS_LOG, memory_disk::MemoryDisk, *};
 use crate::sample::{self, Channel};
 
 const ROOMY: Limits = Limits {

@@ -1,0 +1,3 @@
+//! Owns what touches the world: clocks, sockets, signals, the status file. It decides nothing.
+
+pub mod clock;
