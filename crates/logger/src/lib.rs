@@ -3,8 +3,14 @@
 pub mod clock;
 pub mod config;
 pub mod driver;
+pub mod enroll;
 pub mod folder;
+pub mod http;
+pub mod identity;
 pub mod journal;
+pub mod mqtt;
 pub mod ranges;
+pub mod reach;
 pub mod sample;
 pub mod shell;
+pub mod tls;
