@@ -1,5 +1,6 @@
 //! The datalogger of Fieldkeep on Linux.
 
+pub mod backoff;
 pub mod clock;
 pub mod config;
 pub mod driver;
@@ -12,5 +13,7 @@ pub mod mqtt;
 pub mod ranges;
 pub mod reach;
 pub mod sample;
+pub mod seal;
+pub mod session;
 pub mod shell;
 pub mod tls;
