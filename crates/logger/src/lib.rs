@@ -1,6 +1,7 @@
 //! The datalogger of Fieldkeep on Linux.
 
 pub mod backoff;
+pub mod books;
 pub mod clock;
 pub mod config;
 pub mod driver;
@@ -12,8 +13,10 @@ pub mod journal;
 pub mod mqtt;
 pub mod ranges;
 pub mod reach;
+pub mod renew;
 pub mod sample;
 pub mod seal;
 pub mod session;
 pub mod shell;
+pub mod status;
 pub mod tls;

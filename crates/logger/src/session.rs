@@ -250,6 +250,13 @@ impl Session {
         self.open.values().any(|(open, _)| open == item)
     }
 
+    /// Whether a seal is published and not answered yet.
+    pub fn is_sealing(&self) -> bool {
+        self.open
+            .values()
+            .any(|(item, _)| matches!(item, Item::Seal { .. }))
+    }
+
     /// Publishes an item; `false` if it could not be taken.
     pub fn publish(&mut self, item: Item, bytes: &[u8], now_us: u64) -> bool {
         self.vacancy() > 0 && self.send(item, bytes, now_us)
