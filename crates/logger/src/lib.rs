@@ -10,6 +10,7 @@ pub mod folder;
 pub mod http;
 pub mod identity;
 pub mod journal;
+pub mod logger;
 pub mod mqtt;
 pub mod ranges;
 pub mod reach;
