@@ -16,6 +16,8 @@ export const api = createClient<paths>({
   baseUrl: '/',
   credentials: 'same-origin',
   headers: { 'X-Fieldkeep': '1' },
+  // Lists as the API reads them: `element=a,b`.
+  querySerializer: { array: { style: 'form', explode: false } },
 });
 api.use(serverTime);
 

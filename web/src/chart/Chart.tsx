@@ -8,14 +8,15 @@ import type { Scene } from './scene';
 
 interface ChartProps {
   scene: Scene;
-  slot: number;
+  /** `#rrggbb`, or the default. */
+  colour: string | null;
   label: string;
   describedBy: string;
   busy: boolean;
   handlers: PlotHandlers;
 }
 
-export function Chart({ scene, slot, label, describedBy, busy, handlers }: ChartProps) {
+export function Chart({ scene, colour, label, describedBy, busy, handlers }: ChartProps) {
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<Plot | null>(null);
   const latest = useRef({ scene, handlers });
@@ -24,7 +25,7 @@ export function Chart({ scene, slot, label, describedBy, busy, handlers }: Chart
   useLayoutEffect(() => {
     const element = host.current;
     if (!element) return;
-    const made = new Plot(element, latest.current.scene, slot, {
+    const made = new Plot(element, latest.current.scene, colour, {
       preview: (range) => latest.current.handlers.preview(range),
       commit: (range) => latest.current.handlers.commit(range),
       all: () => latest.current.handlers.all(),
@@ -41,7 +42,7 @@ export function Chart({ scene, slot, label, describedBy, busy, handlers }: Chart
       plot.current = null;
       made.destroy();
     };
-  }, [slot]);
+  }, [colour]);
 
   useEffect(() => plot.current?.show(scene), [scene]);
 

@@ -52,12 +52,16 @@ export function envelopeOf(series: string, ground: string, least = 3.1): string 
   return hex(ink);
 }
 
-/** What the style of an element says at this moment; `slot` is the series' number from 1. */
-export function readInk(host: HTMLElement, slot: number): Ink {
+/** Below this a line is lost on its ground (WCAG 1.4.11). */
+const LINE_CONTRAST = 3;
+
+/** What the style of an element says at this moment. A colour of one's own holds where the ground leaves it visible. */
+export function readInk(host: HTMLElement, colour: string | null): Ink {
   const style = getComputedStyle(host);
   const read = (name: string) => style.getPropertyValue(name).trim();
-  const series = read(`--series-${((slot - 1) % 6) + 1}`);
   const ground = read('--color-panel');
+  const own = colour && contrast(parseHex(colour), parseHex(ground)) >= LINE_CONTRAST ? colour : null;
+  const series = own ?? read('--series-1');
   return {
     series,
     envelope: envelopeOf(series, ground),

@@ -33,10 +33,10 @@ export class Plot {
   constructor(
     private readonly host: HTMLElement,
     private scene: Scene,
-    private readonly slot: number,
+    private readonly colour: string | null,
     private readonly handlers: PlotHandlers,
   ) {
-    this.ink = readInk(host, slot);
+    this.ink = readInk(host, colour);
     this.u = new uPlot(this.options(), this.data(), host);
     this.stopListening = listen(host, this.u.over, {
       range: () => this.moving ?? { from: this.scene.from, to: this.scene.to },
@@ -70,7 +70,7 @@ export class Plot {
 
   /** Draws again in the colours that hold by now. */
   recolour(): void {
-    this.ink = readInk(this.host, this.slot);
+    this.ink = readInk(this.host, this.colour);
     this.u.redraw(false, true);
   }
 

@@ -50,7 +50,7 @@ export function shape(series: Series | undefined, from: number, to: number): Dra
     to: Date.parse(gap.to),
     reason: gap.reason,
   }));
-  const widthMs = series.width_us / US_PER_MS;
+  const widthMs = (series.width_us ?? 0) / US_PER_MS;
   if (series.buckets) {
     const { time_us, min, mean, max, count, flag } = series.buckets;
     const t = time_us.map((us) => us / US_PER_MS);

@@ -5,7 +5,7 @@ import { type FormEvent, useEffect, useState } from 'react';
 import { api, call } from '../api/client';
 import { isStatus, Refused } from '../api/problem';
 import { devicesQuery, elementsQuery } from '../api/queries';
-import type { Claim, Device } from '../api/types';
+import type { ClaimLine, Device } from '../api/types';
 import { t } from '../i18n/t';
 import { formatSpan } from '../time/format';
 import { CopyLine } from '../ui/CopyLine';
@@ -72,7 +72,7 @@ export function AddLogger() {
                 <Failed error={create.error} />
               )
             ) : null}
-            <Button type="submit" look="primary" more="self-start" isPending={create.isPending}>
+            <Button type="submit" look="primary" more="self-start" pending={create.isPending}>
               {t('add.create')}
             </Button>
           </form>
@@ -82,7 +82,7 @@ export function AddLogger() {
   );
 }
 
-function Listening({ project, claim, known }: { project: string; claim: Claim; known: Set<string> }) {
+function Listening({ project, claim, known }: { project: string; claim: ClaimLine; known: Set<string> }) {
   const nowMs = useNow();
   const devices = useInfiniteQuery({ ...devicesQuery(project), refetchInterval: LISTEN_MS });
   const arrived = devices.data?.pages.flatMap((page) => page.items).find((device) => !known.has(device.id));
@@ -92,7 +92,7 @@ function Listening({ project, claim, known }: { project: string; claim: Claim; k
       <Panel title={t('add.run')}>
         <div className="flex flex-col gap-3">
           <p>{t('add.run_text', { name: claim.name })}</p>
-          <CopyLine line={`fieldkeep-logger enroll '${claim.line ?? ''}'`} label={t('add.run')} />
+          <CopyLine line={`fieldkeep-logger enroll '${claim.line}'`} label={t('add.run')} />
           <p>{t('add.then')}</p>
           <CopyLine line="fieldkeep-logger run" label={t('add.then')} />
           <p className="text-[13px] text-muted">

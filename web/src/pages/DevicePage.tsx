@@ -89,9 +89,9 @@ function Facts({ device, zone }: { device: Device; zone: string }) {
         <Fact name={t('device.last_seen')}>
           {device.last_seen ? <Ago time={device.last_seen} zone={zone} /> : t('device.never')}
         </Fact>
-        <Fact name={t('device.clock')}>{device.clock ?? t('unknown')}</Fact>
+        <Fact name={t('device.clock')}>{clockWords(device)}</Fact>
         <Fact name={t('device.certificate')}>
-          <Certificate expires={device.certificate_expires ?? null} zone={zone} />
+          <Certificate expires={device.certificate_expires} zone={zone} />
         </Fact>
         <Fact name={t('device.version')}>{device.version ?? t('unknown')}</Fact>
         <Fact name={t('device.id')}>
@@ -102,9 +102,16 @@ function Facts({ device, zone }: { device: Device; zone: string }) {
   );
 }
 
-function Certificate({ expires, zone }: { expires: string | null; zone: string }) {
+function clockWords({ clock, clock_age_s }: Device): string {
+  if (!clock) return t('unknown');
+  if (clock === 'free_running' && clock_age_s) {
+    return t('clock.free_running_since', { span: formatSpan(clock_age_s * 1_000) });
+  }
+  return t(`clock.${clock}`);
+}
+
+function Certificate({ expires, zone }: { expires: string; zone: string }) {
   const nowMs = useNow(60_000);
-  if (!expires) return t('unknown');
   const left = Date.parse(expires) - nowMs;
   const date = formatDate(Date.parse(expires), zone);
   return left < 0 ? t('device.expired', { date }) : t('device.valid', { date, span: formatSpan(left) });
@@ -178,7 +185,7 @@ function Log({ lines, zone }: { lines: LogLine[]; zone: string }) {
           <span
             className={line.level === 'error' || line.level === 'warning' ? 'font-semibold' : 'text-muted'}
           >
-            {line.level} · {line.source}
+            {t(`log.${line.level}`)} · {t(`log.${line.source}`)}
           </span>
           <span className="wrap-anywhere">
             {line.text} <code className="text-muted">{line.code}</code>

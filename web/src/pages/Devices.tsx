@@ -9,6 +9,7 @@ import { Plus } from '../ui/icons';
 import { PageHead } from '../ui/Page';
 import { StateMark } from '../ui/StateMark';
 import { Empty, Failed, Loading } from '../ui/states';
+import { useMayWrite } from '../ui/useMayWrite';
 import { Ago } from '../ui/Value';
 import { Simulated } from './DeviceBits';
 
@@ -17,15 +18,18 @@ const route = getRouteApi('/signed-in/p/$project/devices');
 export function Devices() {
   const { project: id } = route.useParams();
   const { data: project } = useSuspenseQuery(projectQuery(id));
+  const mayWrite = useMayWrite(id);
   const devices = useInfiniteQuery(devicesQuery(id));
   const rows = devices.data?.pages.flatMap((page) => page.items);
   return (
     <>
       <PageHead title={t('nav.devices')}>
-        <Link to="/p/$project/devices/add" params={{ project: id }} className={buttonClass('primary')}>
-          <Plus />
-          {t('add.title')}
-        </Link>
+        {mayWrite ? (
+          <Link to="/p/$project/devices/add" params={{ project: id }} className={buttonClass('primary')}>
+            <Plus />
+            {t('add.title')}
+          </Link>
+        ) : null}
       </PageHead>
       {devices.error ? <Failed error={devices.error} retry={() => void devices.refetch()} /> : null}
       {rows === undefined ? (
@@ -33,9 +37,7 @@ export function Devices() {
           <Loading />
         )
       ) : rows.length === 0 ? (
-        <Empty title={t('devices.empty')}>
-          <p>{t('devices.empty_next')}</p>
-        </Empty>
+        <Empty title={t('devices.empty')}>{mayWrite ? <p>{t('devices.empty_next')}</p> : null}</Empty>
       ) : (
         <>
           <DeviceTable rows={rows} project={id} zone={project.zone} />
@@ -44,8 +46,8 @@ export function Devices() {
       )}
       {devices.hasNextPage ? (
         <Button
-          onPress={() => void devices.fetchNextPage()}
-          isPending={devices.isFetchingNextPage}
+          onClick={() => void devices.fetchNextPage()}
+          pending={devices.isFetchingNextPage}
           more="self-start"
         >
           {t('devices.more')}

@@ -3,7 +3,8 @@
 import { useQuery, useSuspenseQuery } from '@tanstack/react-query';
 import { getRouteApi, Link } from '@tanstack/react-router';
 import { useEffect, useId, useMemo, useState } from 'react';
-import { elementQuery, pointsQuery, projectQuery } from '../api/queries';
+import { pointsQuery } from '../api/points';
+import { elementQuery, projectQuery } from '../api/queries';
 import type { Element } from '../api/types';
 import { Chart } from '../chart/Chart';
 import type { Reading } from '../chart/plot';
@@ -83,7 +84,7 @@ function ElementView({ project, zone, element }: { project: string; zone: string
     if (!drawn) return null;
     const nowMs = Math.max(tick, now() - 1_000);
     const { from, to } = preview ?? rangeOf(view, nowMs, drawn.from);
-    const intervalMs = element.interval_us / 1_000;
+    const intervalMs = (element.interval_us ?? 0) / 1_000;
     const size = Math.max(...drawn.max.map(Math.abs), ...drawn.min.map(Math.abs), 0);
     return {
       drawn,
@@ -160,7 +161,7 @@ function ElementView({ project, zone, element }: { project: string; zone: string
         ) : (
           <Chart
             scene={scene}
-            slot={slotOf(element)}
+            colour={element.colour ?? null}
             label={t('chart.label', { name: element.name, unit: unit || t('unit.none') })}
             describedBy={captionId}
             busy={points.isPlaceholderData}
@@ -180,10 +181,4 @@ function ElementView({ project, zone, element }: { project: string; zone: string
       <p className="text-[13px] text-muted max-md:hidden">{t('chart.help')}</p>
     </>
   );
-}
-
-/** The series colour an element asks for: "1" to "6". */
-function slotOf(element: Element): number {
-  const slot = Number(element.colour);
-  return Number.isInteger(slot) && slot >= 1 && slot <= 6 ? slot : 1;
 }

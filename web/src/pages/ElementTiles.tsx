@@ -1,6 +1,6 @@
 // The latest values of one device's elements, as tiles.
 import { useQuery } from '@tanstack/react-query';
-import { sparksQuery } from '../api/queries';
+import { sparksQuery } from '../api/points';
 import type { Element } from '../api/types';
 import { ElementTile, TILES } from '../ui/ElementTile';
 

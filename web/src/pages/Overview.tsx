@@ -10,6 +10,7 @@ import { Plus } from '../ui/icons';
 import { PageHead } from '../ui/Page';
 import { StateMark, URGENCY } from '../ui/StateMark';
 import { Empty, Failed, Loading } from '../ui/states';
+import { useMayWrite } from '../ui/useMayWrite';
 import { Simulated } from './DeviceBits';
 import { ElementTiles } from './ElementTiles';
 
@@ -21,6 +22,7 @@ const DEVICES_SHOWN = 12;
 export function Overview() {
   const { project: id } = route.useParams();
   const { data: project } = useSuspenseQuery(projectQuery(id));
+  const mayWrite = useMayWrite(id);
   const devices = useInfiniteQuery(devicesQuery(id));
   const elements = useQuery(elementsQuery(id));
   const failure = devices.error ?? elements.error;
@@ -31,10 +33,12 @@ export function Overview() {
   return (
     <>
       <PageHead title={project.name}>
-        <Link to="/p/$project/devices/add" params={{ project: id }} className={buttonClass('plain')}>
-          <Plus />
-          {t('add.title')}
-        </Link>
+        {mayWrite ? (
+          <Link to="/p/$project/devices/add" params={{ project: id }} className={buttonClass('plain')}>
+            <Plus />
+            {t('add.title')}
+          </Link>
+        ) : null}
       </PageHead>
       {failure ? <Failed error={failure} retry={reload} /> : null}
       {devices.data === undefined ? (
@@ -43,10 +47,14 @@ export function Overview() {
         )
       ) : known.length === 0 ? (
         <Empty title={t('devices.empty')}>
-          <p>{t('devices.empty_next')}</p>
-          <Link to="/p/$project/devices/add" params={{ project: id }} className={buttonClass('primary')}>
-            {t('add.title')}
-          </Link>
+          {mayWrite ? (
+            <>
+              <p>{t('devices.empty_next')}</p>
+              <Link to="/p/$project/devices/add" params={{ project: id }} className={buttonClass('primary')}>
+                {t('add.title')}
+              </Link>
+            </>
+          ) : null}
         </Empty>
       ) : (
         <>

@@ -28,7 +28,7 @@ let token = takeToken();
 function failure(error: unknown, byLink: boolean): string {
   if (error instanceof Unreachable) return t('failed.unreachable');
   if (isStatus(error, 429)) return t('sign_in.too_often');
-  if (isStatus(error, 401) || isStatus(error, 404)) return t(byLink ? 'sign_in.link_used' : 'sign_in.wrong');
+  if (isStatus(error, 401)) return t(byLink ? 'sign_in.link_used' : 'sign_in.wrong');
   return explain(error);
 }
 
@@ -112,7 +112,7 @@ function PasswordForm({ linkFailure, enter }: { linkFailure: string | null; ente
         required
         label={t('sign_in.password')}
       />
-      <Button type="submit" look="primary" isPending={signIn.isPending}>
+      <Button type="submit" look="primary" pending={signIn.isPending}>
         {t('sign_in.go')}
       </Button>
       <p className="text-[13px] text-muted">{t('sign_in.lost')}</p>
@@ -156,7 +156,7 @@ function ChoosePassword({ me, done }: { me: Me; done: () => void }) {
         hint={t('password.hint')}
         fault={fault}
       />
-      <Button type="submit" look="primary" isPending={choose.isPending}>
+      <Button type="submit" look="primary" pending={choose.isPending}>
         {t('password.go')}
       </Button>
     </form>

@@ -3,6 +3,7 @@ import { useQueryClient, useSuspenseQuery } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
 import {
+  Button,
   Header,
   Menu,
   MenuItem,
@@ -15,7 +16,7 @@ import {
 import { api, call } from '../api/client';
 import { meQuery } from '../api/queries';
 import { t } from '../i18n/t';
-import { Button } from './controls';
+import { buttonClass } from './controls';
 import { Person, Tick } from './icons';
 import { setTheme, THEMES, type Theme, theme } from './theme';
 
@@ -42,7 +43,10 @@ export function Account() {
 
   return (
     <MenuTrigger>
-      <Button look="quiet" aria-label={t('account.menu', { name: me.name ?? me.email ?? '' })}>
+      <Button
+        className={buttonClass('quiet')}
+        aria-label={t('account.menu', { name: me.name ?? me.email ?? '' })}
+      >
         <Person />
         <span className="max-w-48 truncate max-sm:hidden">{me.name || me.email}</span>
       </Button>

@@ -21,7 +21,7 @@ export function CopyLine({ line, label }: { line: string; label: string }) {
       <code className="min-w-0 flex-1 rounded border border-line bg-ground px-3 py-2 break-all select-all">
         {line}
       </code>
-      <Button onPress={copy} aria-label={`${t('copy')}: ${label}`}>
+      <Button onClick={copy} aria-label={`${t('copy')}: ${label}`}>
         {copied ? <Tick /> : <Copy />}
         {copied ? t('copied') : t('copy')}
       </Button>

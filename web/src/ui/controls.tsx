@@ -1,11 +1,10 @@
 // Buttons, links that look like buttons, and text fields, in our clothes.
-import { type InputHTMLAttributes, type ReactNode, useId } from 'react';
-import { Button as RacButton, type ButtonProps as RacButtonProps } from 'react-aria-components';
+import { type ButtonHTMLAttributes, type InputHTMLAttributes, type ReactNode, useId } from 'react';
 
 type Look = 'primary' | 'plain' | 'quiet';
 
 const BASE =
-  'focus-ring inline-flex min-h-9 cursor-pointer items-center justify-center gap-2 rounded border px-3 text-sm font-medium no-underline transition-colors duration-100 select-none motion-reduce:transition-none disabled:cursor-default disabled:opacity-50 data-disabled:cursor-default data-disabled:opacity-50 pointer-coarse:min-h-11';
+  'focus-ring inline-flex min-h-9 cursor-pointer items-center justify-center gap-2 rounded border px-3 text-sm font-medium no-underline transition-colors duration-100 select-none motion-reduce:transition-none disabled:cursor-default disabled:opacity-50 pointer-coarse:min-h-11';
 
 const LOOKS: Record<Look, string> = {
   primary: 'border-accent bg-accent text-on-accent hover:bg-accent-strong hover:border-accent-strong',
@@ -18,13 +17,29 @@ export function buttonClass(look: Look = 'plain', more = ''): string {
   return `${BASE} ${LOOKS[look]} ${more}`;
 }
 
-interface ButtonProps extends Omit<RacButtonProps, 'className' | 'style'> {
+interface ButtonProps extends Omit<ButtonHTMLAttributes<HTMLButtonElement>, 'className' | 'style'> {
   look?: Look;
   more?: string;
+  /** Its work is under way; pressing it again does nothing. */
+  pending?: boolean;
 }
 
-export function Button({ look = 'plain', more = '', ...props }: ButtonProps) {
-  return <RacButton {...props} className={buttonClass(look, more)} />;
+export function Button({
+  look = 'plain',
+  more = '',
+  pending = false,
+  type = 'button',
+  ...props
+}: ButtonProps) {
+  return (
+    <button
+      {...props}
+      type={type}
+      disabled={pending || props.disabled}
+      aria-busy={pending}
+      className={buttonClass(look, more)}
+    />
+  );
 }
 
 interface TextFieldProps extends Omit<InputHTMLAttributes<HTMLInputElement>, 'className' | 'style' | 'id'> {

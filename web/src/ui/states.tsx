@@ -48,7 +48,7 @@ export function Failed({ error, retry }: { error: unknown; retry?: () => void })
           {t('failed.request')} <code className="select-all">{requestId}</code>
         </p>
       ) : null}
-      {retry ? <Button onPress={retry}>{t('failed.retry')}</Button> : null}
+      {retry ? <Button onClick={retry}>{t('failed.retry')}</Button> : null}
     </div>
   );
 }

@@ -70,7 +70,7 @@ export function DrawnTable({ scene, unit }: { scene: Scene; unit: string }) {
         </tbody>
       </table>
       {rows.length > shown ? (
-        <Button more="m-2" onPress={() => setShown(shown + PAGE_ROWS)}>
+        <Button more="m-2" onClick={() => setShown(shown + PAGE_ROWS)}>
           {t('table.more', { count: rows.length - shown })}
         </Button>
       ) : null}

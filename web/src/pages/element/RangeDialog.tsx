@@ -1,11 +1,11 @@
 // Choosing a range by typing dates, in the project's zone: the alternative to every drag.
 import { type FormEvent, useState } from 'react';
-import { Dialog, DialogTrigger, Heading, Popover } from 'react-aria-components';
+import { Dialog, DialogTrigger, Heading, Popover, Button as TriggerButton } from 'react-aria-components';
 import { fixedView, type Range, type View } from '../../chart/range';
 import { t } from '../../i18n/t';
 import { zoneAbbreviation } from '../../time/format';
 import { parseWall, writeWall } from '../../time/zone';
-import { Button, INPUT } from '../../ui/controls';
+import { Button, buttonClass, INPUT } from '../../ui/controls';
 import { Calendar } from '../../ui/icons';
 
 interface RangeDialogProps {
@@ -17,10 +17,10 @@ interface RangeDialogProps {
 export function RangeDialog({ range, zone, go }: RangeDialogProps) {
   return (
     <DialogTrigger>
-      <Button>
+      <TriggerButton className={buttonClass()}>
         <Calendar />
         {t('range.choose')}
-      </Button>
+      </TriggerButton>
       <Popover placement="bottom start" className="rounded border border-line-strong bg-panel text-ink">
         <Dialog className="focus-ring w-72 rounded p-4">
           {({ close }) => (

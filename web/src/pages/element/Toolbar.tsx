@@ -50,16 +50,16 @@ export function Toolbar(props: ToolbarProps) {
       </ToggleButtonGroup>
       <RangeDialog range={range} zone={zone} go={go} />
       <div className="flex">
-        <Button look="quiet" more="px-2.5" aria-label={t('range.earlier')} onPress={() => props.pan(-0.5)}>
+        <Button look="quiet" more="px-2.5" aria-label={t('range.earlier')} onClick={() => props.pan(-0.5)}>
           <Left />
         </Button>
-        <Button look="quiet" more="px-2.5" aria-label={t('range.later')} onPress={() => props.pan(0.5)}>
+        <Button look="quiet" more="px-2.5" aria-label={t('range.later')} onClick={() => props.pan(0.5)}>
           <Right />
         </Button>
-        <Button look="quiet" more="px-2.5" aria-label={t('range.narrower')} onPress={() => props.zoom(0.5)}>
+        <Button look="quiet" more="px-2.5" aria-label={t('range.narrower')} onClick={() => props.zoom(0.5)}>
           <Plus />
         </Button>
-        <Button look="quiet" more="px-2.5" aria-label={t('range.wider')} onPress={() => props.zoom(2)}>
+        <Button look="quiet" more="px-2.5" aria-label={t('range.wider')} onClick={() => props.zoom(2)}>
           <Minus />
         </Button>
       </div>
@@ -95,7 +95,7 @@ function LiveBadge({ live, range, go }: ToolbarProps) {
           <Pause />
           {t('live.paused')}
         </span>
-        <Button onPress={() => go(near ? liveView(range) : { kind: 'last', spanMs: 3_600_000 })}>
+        <Button onClick={() => go(near ? liveView(range) : { kind: 'last', spanMs: 3_600_000 })}>
           <Live />
           {t('live.go')}
         </Button>
