@@ -14,9 +14,11 @@ export interface Ink {
 
 type Rgb = [number, number, number];
 
-/** Reads `#rrggbb`. */
+/** Reads `#rrggbb` and `#rgb`, which is what style sheets become when they are made small. */
 export function parseHex(text: string): Rgb {
-  const value = Number.parseInt(text.trim().replace('#', ''), 16);
+  const digits = text.trim().replace('#', '');
+  const long = digits.length === 3 ? [...digits].map((digit) => digit + digit).join('') : digits;
+  const value = Number.parseInt(long, 16);
   return Number.isFinite(value) ? [(value >> 16) & 255, (value >> 8) & 255, value & 255] : [0, 0, 0];
 }
 

@@ -23,6 +23,12 @@ export interface PlotHandlers {
 
 const AXIS_FONT_PX = 12;
 
+/** Distances between marks on the value axis; states and booleans have nothing between whole numbers. */
+const WHOLE_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000];
+const VALUE_STEPS = Array.from({ length: 30 }, (_, i) => 10 ** (i - 12)).flatMap((size) =>
+  [1, 2, 2.5, 5].map((step) => Number((step * size).toPrecision(2))),
+);
+
 export class Plot {
   private readonly u: uPlot;
   private readonly stopListening: () => void;
@@ -139,6 +145,7 @@ export class Plot {
           ticks: { show: false },
           gap: 8,
           space: 40,
+          incrs: () => (this.scene.steps ? WHOLE_STEPS : VALUE_STEPS),
           size: (_u, values) => 16 + 7.2 * Math.max(2, ...(values ?? []).map((value) => value.length)),
           values: (_u, splits) => this.valueLabels(splits),
         },

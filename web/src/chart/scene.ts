@@ -48,6 +48,7 @@ export function valueRange(scene: Scene): [number, number] {
     high = Math.max(high, drawn.max[i] ?? -Infinity);
   }
   if (low > high) return [0, 1];
+  if (scene.steps) return [low - 0.25, Math.max(high, low + 1) + 0.25];
   const least = 2 * 10 ** -scene.scale.digits * scene.scale.factor;
   const span = Math.max(high - low, least);
   const middle = (low + high) / 2;

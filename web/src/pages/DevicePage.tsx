@@ -81,7 +81,7 @@ function Fact({ name, children }: { name: string; children: ReactNode }) {
 function Facts({ device, zone }: { device: Device; zone: string }) {
   return (
     <Panel>
-      <p className="mb-4 flex flex-wrap items-baseline gap-x-3 gap-y-1 text-[15px]">
+      <p className="mb-4 flex flex-wrap items-center gap-x-3 gap-y-1 text-[15px]">
         <StateMark state={device.state} />
         <span>{device.sentence}</span>
       </p>

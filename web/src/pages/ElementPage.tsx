@@ -4,7 +4,7 @@ import { useQuery, useSuspenseQuery } from '@tanstack/react-query';
 import { getRouteApi, Link } from '@tanstack/react-router';
 import { useEffect, useId, useMemo, useState } from 'react';
 import { pointsQuery } from '../api/points';
-import { elementQuery, projectQuery } from '../api/queries';
+import { deviceQuery, elementQuery, projectQuery } from '../api/queries';
 import type { Element } from '../api/types';
 import { Chart } from '../chart/Chart';
 import type { Reading } from '../chart/plot';
@@ -72,6 +72,8 @@ function ElementView({ project, zone, element }: { project: string; zone: string
   // biome-ignore lint/correctness/useExhaustiveDependencies: a new address ends whatever move led to it
   useEffect(() => setPreview(null), [address]);
 
+  const device = useQuery({ ...deviceQuery(project, element.device ?? ''), enabled: !!element.device });
+
   const tick = useNow();
   const live = isLive(view) && preview === null;
   const points = useQuery({
@@ -121,7 +123,7 @@ function ElementView({ project, zone, element }: { project: string; zone: string
               params={{ project, device: element.device }}
               className="focus-ring rounded"
             >
-              {t('element.device')}
+              {device.data?.name ?? t('element.device')}
             </Link>
           ) : null
         }

@@ -111,7 +111,7 @@ interface DevicePanelProps {
 function DevicePanel({ project, zone, device, elements }: DevicePanelProps) {
   return (
     <section className="flex flex-col gap-3 rounded border border-line bg-panel p-4">
-      <div className="flex flex-wrap items-baseline gap-x-4 gap-y-1">
+      <div className="flex flex-wrap items-center gap-x-4 gap-y-1">
         <h2 className="font-semibold text-[15px] wrap-anywhere">
           <Link
             to="/p/$project/devices/$device"

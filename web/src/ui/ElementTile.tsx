@@ -21,10 +21,10 @@ export function ElementTile({ project, zone, element, drawn }: ElementTileProps)
       params={{ project, element: element.id }}
       className="focus-ring flex min-w-0 flex-col gap-1 rounded border border-line bg-panel px-3 py-2.5 text-ink no-underline hover:bg-hover hover:text-ink"
     >
-      <span className="text-[13px] text-muted wrap-anywhere">{element.name}</span>
+      <span className="text-[13px] text-muted leading-5 wrap-anywhere">{element.name}</span>
       {latest ? (
         <>
-          <span className="text-[20px] leading-7">
+          <span className="h-7 overflow-hidden text-[20px] leading-7">
             <Value value={latest.value} unit={element.unit} digits={element.digits} />
           </span>
           <Spark drawn={drawn} />
@@ -41,4 +41,4 @@ export function ElementTile({ project, zone, element, drawn }: ElementTileProps)
 }
 
 /** Tiles in as many columns as fit. */
-export const TILES = 'grid grid-cols-[repeat(auto-fill,minmax(min(100%,160px),1fr))] gap-2';
+export const TILES = 'grid grid-cols-[repeat(auto-fill,minmax(min(100%,140px),1fr))] gap-2';

@@ -13,21 +13,25 @@ interface Shape {
 
 /** The outlines of a picture, in a box of 100 by 28. */
 export function sparkPaths(drawn: Drawn): Shape {
-  const span = drawn.to - drawn.from || 1;
+  // A series that began within the hour fills the picture; its few minutes are what there is to see.
+  const from = Math.max(drawn.from, drawn.t[0] ?? 0);
+  const span = drawn.to - from || 1;
   const low = Math.min(...drawn.min);
   const high = Math.max(...drawn.max);
-  const x = (t: number) => ((t - drawn.from) / span) * W;
+  const x = (t: number) => ((t - from) / span) * W;
   const y = (value: number) => (high === low ? H / 2 : H - 2 - ((value - low) / (high - low)) * (H - 4));
-  let line = '';
-  let band = '';
   const joined = drawn.widthMs > 0 ? 2.5 * drawn.widthMs : span / 10;
+  const runs: number[][] = [];
   drawn.t.forEach((t, i) => {
-    const at = x(t + drawn.widthMs / 2).toFixed(1);
     const before = drawn.t[i - 1];
-    const move = before === undefined || t - before > joined ? 'M' : 'L';
-    line += `${move}${at} ${y(drawn.mean[i] ?? 0).toFixed(1)}`;
-    if (!drawn.raw) band += `M${at} ${y(drawn.min[i] ?? 0).toFixed(1)}V${y(drawn.max[i] ?? 0).toFixed(1)}`;
+    if (before === undefined || t - before > joined) runs.push([]);
+    runs.at(-1)?.push(i);
   });
+  const place = (i: number, values: number[]) =>
+    `${x((drawn.t[i] ?? 0) + drawn.widthMs / 2).toFixed(1)} ${y(values[i] ?? 0).toFixed(1)}`;
+  const path = (run: number[], values: number[]) => run.map((i) => place(i, values)).join('L');
+  const line = runs.map((run) => `M${path(run, drawn.mean)}`).join('');
+  const band = runs.map((run) => `M${path(run, drawn.max)}L${path(run.toReversed(), drawn.min)}Z`).join('');
   return { band, line };
 }
 
@@ -41,14 +45,7 @@ export const Spark = memo(function Spark({ drawn }: { drawn: Drawn | undefined }
       className="h-7 w-full text-accent"
       aria-hidden="true"
     >
-      <path
-        d={band}
-        className="opacity-50"
-        stroke="currentColor"
-        strokeWidth="2"
-        vectorEffect="non-scaling-stroke"
-        fill="none"
-      />
+      <path d={band} fill="currentColor" className="opacity-40" />
       <path d={line} stroke="currentColor" strokeWidth="1.5" vectorEffect="non-scaling-stroke" fill="none" />
     </svg>
   );

@@ -18,7 +18,9 @@ export function Value({ value, unit, digits, big = false }: ValueProps) {
   return (
     <span className="whitespace-nowrap tabular-nums">
       <span className={big ? 'text-[28px] leading-9 font-medium' : 'font-medium'}>{number}</span>
-      {symbol ? <span className={`text-muted ${big ? 'text-base' : 'text-[13px]'}`}> {symbol}</span> : null}
+      {symbol ? (
+        <span className={`text-muted leading-none ${big ? 'text-base' : 'text-[13px]'}`}> {symbol}</span>
+      ) : null}
     </span>
   );
 }

@@ -75,7 +75,7 @@ export function TextField({ label, hint, fault, ...props }: TextFieldProps) {
       ) : null}
       {fault ? (
         <p id={`${id}-fault`} role="alert" className="text-[13px] text-alarm">
-          {fault}
+          {label} {fault}
         </p>
       ) : null}
     </div>

@@ -31,7 +31,7 @@ export function explain(error: unknown): string {
   if (error.status === 429) return t('failed.too_often');
   if (error.status >= 500) return t('failed.server');
   return error.faults.length > 0
-    ? error.faults.map(({ field, reason }) => `${field}: ${reason}`).join(' · ')
+    ? error.faults.map(({ field, reason }) => `${field} ${reason}`).join(' · ')
     : error.message;
 }
 

@@ -5,6 +5,10 @@ import type { Statistics } from '../../chart/shape';
 import { t } from '../../i18n/t';
 import { formatNumber } from '../../units/units';
 
+const FIGURES = ['min', 'mean', 'max'] as const;
+/** Between an open and a closed door there is no mean. */
+const STEP_FIGURES = ['min', 'max'] as const;
+
 interface LegendProps {
   element: Element;
   unit: string;
@@ -31,7 +35,7 @@ export function Legend({ element, unit, scene, statistics }: LegendProps) {
       </p>
       {statistics ? (
         <dl className="flex flex-wrap gap-x-4 tabular-nums">
-          {(['min', 'mean', 'max'] as const).map((name) => (
+          {(scene?.steps ? STEP_FIGURES : FIGURES).map((name) => (
             <div key={name} className="flex gap-1.5">
               <dt className="text-muted">{t(`legend.${name}`)}</dt>
               <dd className="font-medium">{show(statistics[name])}</dd>

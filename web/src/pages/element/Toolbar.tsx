@@ -22,9 +22,9 @@ interface ToolbarProps {
   showTable: (table: boolean) => void;
 }
 
-const GROUP = 'flex rounded border border-line-strong bg-panel max-sm:w-full';
+const GROUP = 'flex rounded border border-line-strong bg-panel';
 const SEGMENT =
-  'focus-ring min-h-9 min-w-11 cursor-pointer border-line-strong border-l px-2.5 font-medium first:rounded-l first:border-l-0 last:rounded-r hover:bg-hover data-selected:bg-accent data-selected:text-on-accent max-sm:flex-1 max-sm:px-1 pointer-coarse:min-h-11';
+  'focus-ring min-h-9 min-w-11 cursor-pointer border-line-strong border-l px-2.5 font-medium first:rounded-l first:border-l-0 last:rounded-r hover:bg-hover data-selected:bg-accent data-selected:text-on-accent max-sm:px-1 pointer-coarse:min-h-11';
 
 export function Toolbar(props: ToolbarProps) {
   const { view, range, zone, table, go } = props;
@@ -40,7 +40,7 @@ export function Toolbar(props: ToolbarProps) {
           const [chosen] = keys;
           if (typeof chosen === 'string') go(viewOf({ last: chosen }));
         }}
-        className={GROUP}
+        className={`${GROUP} max-sm:w-full max-sm:*:flex-1`}
       >
         {PRESETS.map((name) => (
           <ToggleButton key={name} id={name} className={SEGMENT} aria-label={t(`range.long.${name}`)}>
@@ -63,22 +63,24 @@ export function Toolbar(props: ToolbarProps) {
           <Minus />
         </Button>
       </div>
-      <LiveBadge {...props} />
-      <ToggleButtonGroup
-        aria-label={t('show.title')}
-        selectionMode="single"
-        disallowEmptySelection
-        selectedKeys={[table ? 'table' : 'chart']}
-        onSelectionChange={(keys) => props.showTable(keys.has('table'))}
-        className={`${GROUP} max-sm:w-auto md:ml-auto`}
-      >
-        <ToggleButton id="chart" className={SEGMENT}>
-          {t('show.chart')}
-        </ToggleButton>
-        <ToggleButton id="table" className={SEGMENT}>
-          {t('show.table')}
-        </ToggleButton>
-      </ToggleButtonGroup>
+      <div className="flex flex-1 items-center justify-between gap-2 max-sm:basis-full">
+        <LiveBadge {...props} />
+        <ToggleButtonGroup
+          aria-label={t('show.title')}
+          selectionMode="single"
+          disallowEmptySelection
+          selectedKeys={[table ? 'table' : 'chart']}
+          onSelectionChange={(keys) => props.showTable(keys.has('table'))}
+          className={GROUP}
+        >
+          <ToggleButton id="chart" className={SEGMENT}>
+            {t('show.chart')}
+          </ToggleButton>
+          <ToggleButton id="table" className={SEGMENT}>
+            {t('show.table')}
+          </ToggleButton>
+        </ToggleButtonGroup>
+      </div>
     </div>
   );
 }
