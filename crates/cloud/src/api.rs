@@ -15,6 +15,9 @@ mod headers;
 mod routes;
 mod web;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
