@@ -18,7 +18,6 @@ mod web;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -55,11 +54,6 @@ pub struct State {
     /// Asked whether the instance is ready.
     pub db: Db,
 }
-
-/// The other end of a connection. The listener puts it into the extensions of each request; without it, attempts to
-/// sign in are counted for everyone together.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub IpAddr);
 
 /// What handlers work with: the rooms, and what the door itself keeps. Cheap to clone.
 #[derive(Clone)]

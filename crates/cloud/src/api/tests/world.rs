@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use fieldkeep_protocol::{
-    ClaimId, DeploymentId, DeviceId, ElementId, LocationId, ProjectId, Timestamp,
+    ClaimId, DeploymentId, DeviceId, ElementId, LocationId, PersonId, ProjectId, Timestamp,
 };
 use fieldkeep_store::{Options, Store};
 use http::{Request, Response, header};
@@ -298,6 +298,13 @@ impl World {
     pub(super) async fn session(&self, who: Who) -> String {
         let token = self.link(who).await;
         self.access.redeem_link(&token).await.unwrap().cookie
+    }
+
+    /// A person's id.
+    pub(super) async fn person(&self, who: Who) -> PersonId {
+        let token = self.link(who).await;
+        let started = self.access.redeem_link(&token).await.unwrap();
+        started.who.actor().person().unwrap()
     }
 
     /// A sign-in link of a person.
