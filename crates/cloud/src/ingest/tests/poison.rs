@@ -1,5 +1,7 @@
 //! Bytes that are not what they should be, by the hundred: no panic, no lost neighbour, no loop.
 
+use std::cell::Cell;
+
 use fieldkeep_protocol::topic::Up;
 use fieldkeep_protocol::{Timestamp, limits};
 use proptest::prelude::*;
@@ -69,7 +71,7 @@ fn damaged_messages_hold_up_nothing() {
         let device = station.bench.enrol("a").await;
         (station, device)
     });
-    let mut next = 1_000_000;
+    let next = Cell::new(1_000_000);
     let mut runner = TestRunner::new(Config {
         cases: 60,
         ..Config::default()
@@ -77,8 +79,8 @@ fn damaged_messages_hold_up_nothing() {
     let messages = prop::collection::vec((kind(), damage()), 1..8);
     runner
         .run(&messages, |messages| {
-            next += 10;
-            runtime.block_on(exchange(&station, &device, next, &messages));
+            next.set(next.get() + 10);
+            runtime.block_on(exchange(&station, &device, next.get(), &messages));
             Ok(())
         })
         .unwrap();

@@ -41,7 +41,7 @@ impl ProjectKeys for OneKey {
 impl Station {
     pub(crate) async fn new() -> Self {
         let bench = Bench::new().await;
-        let path = bench.folder.path().join("data/series.db");
+        let path = bench.folder.path().join("series.db");
         let options = Options::new(path, DatabaseKey::new([9; 32]), Arc::new(OneKey));
         let store = Store::open(options).await.unwrap();
         let fleet = Fleet::new(
