@@ -1,6 +1,6 @@
 //! Batches: consecutive records of one device, by column, chained by hash. Version 1 of the codec.
 //!
-//! Owns the bytes of a batch; `docs/PROTOCOL.md` describes them bit by bit. [`encode`] writes into the caller's buffer and
+//! Owns the bytes of a batch; `docs/PROTOCOL.md` describes them bit by bit. [`encode()`] writes into the caller's buffer and
 //! picks the smallest exact codec per column; [`Batch::decode`] checks everything, down to the last padding bit, so that
 //! reading its times and cells afterwards cannot fail. Every value comes back bit for bit.
 //!

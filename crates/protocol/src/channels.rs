@@ -229,3 +229,6 @@ impl<'a> Channels<'a> {
         (0..self.count).map_while(move |_| Channel::read(&mut items).ok())
     }
 }
+
+#[cfg(test)]
+mod tests;

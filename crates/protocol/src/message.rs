@@ -272,3 +272,6 @@ fn is_code(text: &str) -> bool {
 pub(crate) fn is_line(text: &str, limit: usize) -> bool {
     (1..=limit).contains(&text.len()) && !text.chars().any(char::is_control)
 }
+
+#[cfg(test)]
+mod tests;

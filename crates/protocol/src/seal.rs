@@ -31,7 +31,7 @@ pub struct Payload<'a> {
     pub hash: [u8; 32],
     /// When it was sealed, by the device's clock.
     pub time: Timestamp,
-    /// Record numbers lost for want of space, never to come, since the epoch began.
+    /// Record numbers of the epoch lost for want of space, never to come; the newest, when there are more than the limit.
     pub dropped: Spans<'a>,
 }
 

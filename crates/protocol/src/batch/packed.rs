@@ -90,7 +90,7 @@ impl Form {
             below += usize::from(seen);
             below * 2 < count
         });
-        let start = (median.count() as u32).saturating_sub(3);
+        let start = (median.count() as u32).saturating_sub(3).min(59);
         let mut costs = [0usize; 5];
         for number in numbers {
             for (parameter, cost) in (start..).zip(&mut costs) {
