@@ -58,6 +58,7 @@ pub struct Books {
     pub newest_us: Option<i64>,
     log: VecDeque<Line>,
     cursor: Option<BatchKey>,
+    acknowledged: Vec<BatchKey>,
     storing_fails: bool,
 }
 
@@ -71,6 +72,7 @@ impl Books {
             newest_us: None,
             log: VecDeque::new(),
             cursor: None,
+            acknowledged: Vec::new(),
             storing_fails: false,
         }
     }
@@ -363,13 +365,10 @@ impl Books {
         })
     }
 
-    /// The cloud has an item for good.
+    /// The cloud has an item for good. For batches that counts only once `settle` has written it down.
     pub fn durable(&mut self, item: &Item) -> Result<(), JournalError> {
         match item {
-            Item::Batch(key) => {
-                self.counts.acknowledged += self.journal.acknowledge(*key)?;
-                self.judge.prove(self.journal.proven_us());
-            }
+            Item::Batch(key) => self.acknowledged.push(*key),
             Item::Table { epoch, revision } => self.journal.acknowledge_table(*epoch, *revision)?,
             Item::Seal {
                 epoch,
@@ -381,6 +380,14 @@ impl Books {
             }
             Item::State => {}
         }
+        Ok(())
+    }
+
+    /// Writes down which batches the cloud has, all at once: a sync for each would limit how fast a backlog shrinks.
+    pub fn settle(&mut self) -> Result<(), JournalError> {
+        let keys = std::mem::take(&mut self.acknowledged);
+        self.counts.acknowledged += self.journal.acknowledge(&keys)?;
+        self.judge.prove(self.journal.proven_us());
         Ok(())
     }
 

@@ -76,7 +76,7 @@ pub async fn post<A: DeserializeOwned>(
         .map_err(|e| answer(e.to_string()))?;
     let exchange = async {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let send = async {
+        let send = async move {
             let response = sender.send_request(request).await?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_BYTES)

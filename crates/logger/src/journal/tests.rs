@@ -283,7 +283,7 @@ fn acknowledged_goes_before_unacknowledged_and_what_is_given_up_is_named() {
     let first = batch(&mut journal);
     for _ in 0..2_000 {
         let key = batch(&mut journal);
-        assert_eq!(journal.acknowledge(key).unwrap(), 40);
+        assert_eq!(journal.acknowledge(&[key]).unwrap(), 40);
     }
     assert!(journal.facts().bytes <= limits.max_bytes);
     assert_eq!(journal.facts().unacknowledged, 40);
@@ -337,7 +337,7 @@ fn the_cloud_may_ask_again_for_what_it_lost_and_never_acknowledges_by_number() {
         journal.record(&channels("a"), &row(n), stamp(n)).unwrap();
         if n % 10 == 9 {
             let key = journal.close().unwrap().unwrap();
-            journal.acknowledge(key).unwrap();
+            journal.acknowledge(&[key]).unwrap();
         }
     }
     journal.acknowledge_table(5, 1).unwrap();
@@ -445,7 +445,7 @@ fn expiry_takes_only_what_is_acknowledged_and_old() {
     let (mut journal, _) = open(&disk, limits, 5);
     journal.record(&channels("a"), &row(0), stamp(0)).unwrap();
     let key = journal.close().unwrap().unwrap();
-    journal.acknowledge(key).unwrap();
+    journal.acknowledge(&[key]).unwrap();
     journal.roll().unwrap();
     journal.record(&channels("a"), &row(1), stamp(0)).unwrap();
     journal.close().unwrap();
@@ -478,7 +478,7 @@ proptest! {
                     if let Some(key) = journal.next_unacknowledged(None) {
                         let batch = journal.batch(key).unwrap();
                         // A cut may fall into an acknowledgement: then either answer is right.
-                        let _ = journal.acknowledge(key);
+                        let _ = journal.acknowledge(&[key]);
                         acknowledged.insert((batch.epoch, batch.first));
                     }
                 }

@@ -360,6 +360,118 @@ async fn another_clouds_certificate_gets_no_session() {
 }
 
 #[tokio::test]
+async fn a_refusal_after_the_handshake_is_told_with_its_alert() {
+    let set = Set::enrolled().await;
+    let other = Cloud::start(now_s(&set.clock)).await;
+    std::fs::write(set.folder.ca(), &other.root_pem).unwrap();
+    let settled = std::fs::read_to_string(set.folder.enrolment()).unwrap();
+    let (old, new) = (set.cloud.mqtt_port.to_string(), other.mqtt_port.to_string());
+    std::fs::write(set.folder.enrolment(), settled.replace(&old, &new)).unwrap();
+    let logger = set.open();
+    let watch = logger.watch();
+    let told = async {
+        while watch.status().link.error.is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    logger.run(told).await;
+    let error = watch.status().link.error.unwrap();
+    assert!(
+        error.contains("refuses this device's certificate (TLS alert:"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_restored_cloud_asks_again_and_a_copied_journal_leaves_its_epoch() {
+    let set = Set::enrolled().await;
+    set.run_until(|held| held.batches.len() >= 2).await;
+    let copy = Folder::at(set.folder.path().with_extension("copy"));
+    copy.create().unwrap();
+    std::fs::create_dir(copy.journal()).unwrap();
+    for entry in std::fs::read_dir(set.folder.path())
+        .unwrap()
+        .chain(std::fs::read_dir(set.folder.journal()).unwrap())
+    {
+        let from = entry.unwrap().path();
+        let to = copy
+            .path()
+            .join(from.strip_prefix(set.folder.path()).unwrap());
+        if from.is_file() {
+            std::fs::copy(from, to).unwrap();
+        }
+    }
+    set.run_until(|held| held.batches.len() >= 6).await;
+    let all = set.held(|held| held.batches.clone());
+
+    // A backup of the cloud from before is put back: what it lost comes again, byte for byte.
+    set.held(|held| {
+        while held.batches.len() > 1 {
+            held.batches.pop_last();
+        }
+    });
+    set.run_until(|held| all.keys().all(|key| held.batches.contains_key(key)))
+        .await;
+    assert!(set.held(|held| all.iter().all(|(key, bytes)| held.batches[key] == *bytes)));
+
+    // The copy is behind what the cloud has of its epoch.
+    let logger = Logger::open(
+        copy,
+        Options {
+            clock: set.clock.clone(),
+            ..Options::default()
+        },
+    )
+    .unwrap();
+    let enough = async {
+        while set.held(|held| {
+            held.batches
+                .keys()
+                .map(|k| k.0)
+                .collect::<std::collections::BTreeSet<_>>()
+                .len()
+        }) < 2
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let summary = tokio::time::timeout(Duration::from_secs(30), logger.run(enough))
+        .await
+        .unwrap();
+    assert_eq!(summary.waiting, 0);
+    set.times();
+}
+
+#[tokio::test]
+async fn the_made_up_past_has_a_revision_of_its_own_and_goes_on_after_a_restart() {
+    let set = Set::enrolled().await;
+    let settings = format!("{SETTINGS}backfill = \"60d\"\nbackfill_interval = \"10min\"\n");
+    std::fs::write(set.folder.config(), settings).unwrap();
+    set.run_until(|held| held.batches.len() >= 2).await;
+    set.run_until(|held| {
+        held.batches
+            .values()
+            .any(|b| Batch::decode(b).unwrap().header().revision == 2)
+    })
+    .await;
+    set.run_until(|held| held.batches.len() >= 20).await;
+    let times = set.times();
+    assert!(
+        times.windows(2).all(|w| w[0] < w[1]),
+        "no time twice, none out of order"
+    );
+    assert!(times.len() > 8_000);
+    let revisions: Vec<u32> = set.held(|held| {
+        held.batches
+            .values()
+            .map(|b| Batch::decode(b).unwrap().header().revision)
+            .collect()
+    });
+    assert!(revisions.is_sorted() && revisions[0] == 1);
+    assert!(set.folder.backfilled().exists());
+}
+
+#[tokio::test]
 async fn one_logger_at_most_runs_in_a_folder() {
     let set = Set::enrolled().await;
     let _first = set.open();
