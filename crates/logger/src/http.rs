@@ -33,13 +33,15 @@ pub enum PostError {
         what: String,
     },
     /// The cloud refuses, and says why.
-    #[error("{detail}")]
+    #[error("the cloud refuses: {title}")]
     Refused {
         /// The HTTP status.
         status: u16,
         /// The machine-readable reason.
         code: String,
         /// The reason for people.
+        title: String,
+        /// More of it, or what to do.
         detail: String,
     },
 }
@@ -105,15 +107,16 @@ pub async fn post<A: DeserializeOwned>(
     }
     let problem: Problem =
         serde_json::from_slice(&body).map_err(|_| answer(format!("HTTP status {status}")))?;
-    let detail = if problem.detail.is_empty() {
-        problem.title
+    let title = if problem.title.is_empty() {
+        format!("HTTP status {status}")
     } else {
-        problem.detail
+        printable(&problem.title)
     };
     Err(PostError::Refused {
         status: status.as_u16(),
         code: problem.code,
-        detail: printable(&detail),
+        title,
+        detail: printable(&problem.detail),
     })
 }
 

@@ -199,7 +199,7 @@ async fn each_failure_to_enrol_says_what_and_what_next() {
     let error = set.enroll(&set.line("localhost", "OLD")).await.unwrap_err();
     assert_eq!(
         (error.to_string().as_str(), error.exit_code()),
-        ("the claim has been used", 3)
+        ("the cloud refuses: This claim was used already", 3)
     );
 
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0")

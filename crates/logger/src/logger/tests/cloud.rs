@@ -201,7 +201,7 @@ impl Cloud {
             ("/device/1/enroll", Some("GOOD")) => (201, self.enrolled(csr)),
             ("/device/1/enroll", _) => (
                 409,
-                serde_json::json!({"title": "Conflict", "detail": "the claim has been used", "code": "claim_used"}),
+                serde_json::json!({"title": "This claim was used already", "detail": "Make a new claim.", "code": "claim_used"}),
             ),
             ("/device/1/renew", _) if has_client => {
                 {
