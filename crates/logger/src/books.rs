@@ -86,13 +86,15 @@ impl Books {
         most: u32,
         reading: Reading,
     ) -> bool {
-        let (quality, step_us) = if is_history {
-            (self.judge.time(reading).1, None)
+        let (now_us, quality, step_us) = if is_history {
+            let (now_us, quality) = self.judge.time(reading);
+            (now_us, quality, None)
         } else {
             let judged = self.judge.judge(reading);
-            (judged.quality, judged.step_us)
+            (judged.time_us, judged.quality, judged.step_us)
         };
         let stamp = Stamp {
+            now_us,
             ticks_us: reading.ticks_us,
             clock: quality,
             step_us,

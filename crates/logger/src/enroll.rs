@@ -126,7 +126,7 @@ impl EnrollError {
                 "claim_used" => "Each claim is good for one device: make a new one in the cloud.".to_owned(),
                 "claim_expired" => "Claims are good for 24 hours: make a new one in the cloud.".to_owned(),
                 "claim_unknown" => "Compare the code with the cloud's list of claims, or make a new claim.".to_owned(),
-                "rate_limited" => "Too many attempts: wait a minute, then try again.".to_owned(),
+                "rate_limited" if detail.is_empty() => "Wait a minute, then try again.".to_owned(),
                 _ if detail.is_empty() => "The cloud's log has more.".to_owned(),
                 _ => detail.clone(),
             },

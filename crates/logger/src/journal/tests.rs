@@ -50,6 +50,7 @@ fn row(n: u64) -> Record {
 
 fn stamp(ticks_us: u64) -> Stamp {
     Stamp {
+        now_us: 1_800_000_000_000_000 + ticks_us as i64,
         ticks_us,
         clock: ClockQuality::Synchronised,
         step_us: None,
@@ -450,11 +451,35 @@ fn expiry_takes_only_what_is_acknowledged_and_old() {
     journal.record(&channels("a"), &row(1), stamp(0)).unwrap();
     journal.close().unwrap();
     journal.roll().unwrap();
-    journal.expire(row(0).time_us + 500_000).unwrap();
+    journal.expire(stamp(0).now_us + 500_000).unwrap();
     assert_eq!(journal.entries.len(), 2);
-    journal.expire(row(9).time_us).unwrap();
+    journal.expire(stamp(0).now_us + 9_000_000).unwrap();
     assert_eq!(journal.entries.len(), 1);
     assert_eq!(journal.facts().oldest, Some(1));
+}
+
+/// Files of version 1 stay readable for ever: eight records, three to a batch, the first batch, its table and a seal
+/// acknowledged, two records in the batch that was open.
+#[test]
+fn a_journal_of_version_1_is_read() {
+    let disk = MemoryDisk::default();
+    let put = |name: &str, bytes: &[u8]| disk.put(name, bytes.to_vec());
+    put(
+        &segment::name(1),
+        include_bytes!("golden/v1/0000000000000001.seg"),
+    );
+    put(MARKS_LOG, include_bytes!("golden/v1/marks.log"));
+    put(OPEN_LOG, include_bytes!("golden/v1/open.log"));
+    let (mut journal, found) = open(&disk, ROOMY, 6);
+    assert_eq!((found.doubt, found.records, found.torn_bytes), (None, 2, 0));
+    let kept = deliverable(&mut journal);
+    assert_eq!(kept.keys().copied().collect::<Vec<_>>(), [(5, 3), (5, 6)]);
+    let expected: Vec<i64> = (3..8).map(|n| row(n).time_us).collect();
+    assert_eq!(times(&mut journal), expected);
+    assert_eq!(journal.sealed(), Some((5, 2, 77)));
+    assert_eq!(journal.sealable().map(|(last, _)| last), Some(2));
+    assert!(journal.table_to_send(5, 1).is_none());
+    assert_eq!((journal.facts().boot, journal.facts().next), (2, 8));
 }
 
 proptest! {
