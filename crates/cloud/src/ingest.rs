@@ -14,7 +14,7 @@ mod session;
 mod up;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 

@@ -195,6 +195,11 @@ impl Keys {
         Ok(())
     }
 
+    /// Closes the key database. The keys that are in memory go with the last clone.
+    pub async fn close(&self) {
+        self.0.database.close().await;
+    }
+
     async fn project_secret(&self, project: ProjectId) -> Result<Secret, KeysError> {
         let row = self
             .0

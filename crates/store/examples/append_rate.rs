@@ -90,7 +90,7 @@ async fn append_store(store: &Store, journals: &Arc<Vec<Vec<Vec<u8>>>>) -> Outco
                 project: ProjectId::from_bytes([1; 16]),
                 device: DeviceId::from_bytes(id),
             };
-            for bytes in journals.iter().nth(device.into()).into_iter().flatten() {
+            for bytes in journals.get(usize::from(device)).into_iter().flatten() {
                 store
                     .append(
                         origin,

@@ -66,12 +66,13 @@ impl Store {
         let mut arrived = Vec::new();
         let mut after = sequence;
         loop {
+            // The plus keeps SQLite from collecting and sorting all rows of the project instead of going on from the id.
             let rows = inner
                 .database
                 .fetch_all(
                     "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, \
                        batch.id, device, epoch FROM batch JOIN stream ON stream.id = batch.stream \
-                     WHERE batch.id > $1 AND batch.project = $2 AND held = false ORDER BY batch.id LIMIT $3",
+                     WHERE batch.id > $1 AND +batch.project = $2 AND held = false ORDER BY batch.id LIMIT $3",
                     &[
                         after.into(),
                         known.number.into(),

@@ -163,7 +163,7 @@ impl Stream {
         let times = database
             .fetch_optional(
                 "SELECT min(from_us), max(from_us + span_us), max(span_us) FROM batch \
-                 WHERE project = $1 AND stream = $2 AND NOT held",
+                 WHERE project = $1 AND stream = $2 AND held = false",
                 &key,
             )
             .await?;

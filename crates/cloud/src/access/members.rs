@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use fieldkeep_protocol::{LocationId, PersonId, ProjectId, Timestamp};
 
-use super::grant::{Actor, Audit, Grant, Holder, Locations, SignedIn, Standing};
-use super::people::Person;
+use super::grant::{Actor, Admin, Audit, Grant, Holder, Locations, SignedIn, Standing};
+use super::people::{Person, normalized};
 use super::roles::Role;
 use super::{Access, AccessError, Failure};
 use crate::db::{Row, SqlError, Transaction};
@@ -152,6 +152,51 @@ pub(super) fn location_set(rows: &[Row]) -> Result<BTreeSet<LocationId>, SqlErro
     rows.iter()
         .map(|row| row.array(0).map(LocationId::from_bytes))
         .collect()
+}
+
+impl Access {
+    /// Makes a person who has an account a member of the whole project, or changes what they are.
+    ///
+    /// # Errors
+    /// [`AccessError::RoleAbove`] for a role beyond the grant's, [`AccessError::LocationsBeyond`] for a grant that
+    /// does not reach the whole project, [`AccessError::PersonUnknown`] without an account.
+    pub async fn set_member(
+        &self,
+        grant: &Grant<'_, Admin>,
+        email: &str,
+        role: Role,
+    ) -> Result<(), AccessError> {
+        if !grant.role().covers(role) {
+            return Err(AccessError::RoleAbove(role));
+        }
+        if !grant.locations().cover(&Locations::All) {
+            return Err(AccessError::LocationsBeyond);
+        }
+        let email = normalized(email)?;
+        let membership = Membership {
+            project: grant.project(),
+            role,
+            locations: Locations::All,
+            until: None,
+        };
+        let mut transaction = self.0.db.begin().await?;
+        let person = self
+            .find(&mut transaction, &email)
+            .await?
+            .ok_or(AccessError::PersonUnknown)?;
+        let by = grant.actor().person();
+        insert(
+            &mut transaction,
+            person,
+            &membership,
+            by,
+            self.0.clock.now(),
+        )
+        .await?;
+        transaction.commit().await?;
+        tracing::info!(project.id = %grant.project(), by = %grant.actor(), role = role.name(), "member set");
+        Ok(())
+    }
 }
 
 /// Makes the creator of a project its administrator, in the transaction that creates it. The program itself

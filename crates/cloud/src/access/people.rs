@@ -229,7 +229,7 @@ impl Access {
             .lookup("person.email", email.as_bytes())
     }
 
-    async fn find(
+    pub(super) async fn find(
         &self,
         transaction: &mut Transaction,
         email: &str,

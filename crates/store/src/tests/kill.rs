@@ -73,9 +73,9 @@ async fn acknowledged_batches_survive_kill_9_once() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut left = 1 + chance.below(120);
-        while let Some(line) = lines.next() {
+        for line in lines {
             let line = line.unwrap();
             let Some((_, numbers)) = line.split_once("acknowledged ") else {
                 continue;

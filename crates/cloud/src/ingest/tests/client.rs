@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait, Qos, SubEntry, SubOpts, v5_0};
+use mqtt_protocol_core::mqtt::packet::{Qos, SubEntry, SubOpts, v5_0};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
@@ -55,7 +55,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     pub(crate) async fn subscribe(&mut self, topics: &[&str]) -> Got {
-        let entries = topics
+        let entries: Vec<SubEntry> = topics
             .iter()
             .map(|topic| SubEntry::new(*topic, SubOpts::new().set_qos(Qos::AtLeastOnce)).unwrap())
             .collect();
@@ -94,7 +94,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     pub(crate) async fn next(&mut self) -> Got {
-        timeout(PATIENCE, self.read()).await.expect("the server says something in time")
+        timeout(PATIENCE, self.read())
+            .await
+            .expect("the server says something in time")
     }
 
     async fn read(&mut self) -> Got {

@@ -1,5 +1,7 @@
 //! Bytes that are not what they should be, by the hundred: no panic, no lost neighbour, no loop.
 
+use std::cell::Cell;
+
 use fieldkeep_protocol::topic::Up;
 use fieldkeep_protocol::{Timestamp, limits};
 use proptest::prelude::*;
@@ -60,13 +62,16 @@ fn good(kind: Up, now: Timestamp, device: &Identity) -> Vec<u8> {
 
 #[test]
 fn damaged_messages_hold_up_nothing() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let (station, device) = runtime.block_on(async {
         let station = Station::new().await;
         let device = station.bench.enrol("a").await;
         (station, device)
     });
-    let mut next = 1_000_000;
+    let next = Cell::new(1_000_000);
     let mut runner = TestRunner::new(Config {
         cases: 60,
         ..Config::default()
@@ -74,8 +79,8 @@ fn damaged_messages_hold_up_nothing() {
     let messages = prop::collection::vec((kind(), damage()), 1..8);
     runner
         .run(&messages, |messages| {
-            next += 10;
-            runtime.block_on(exchange(&station, &device, next, &messages));
+            next.set(next.get() + 10);
+            runtime.block_on(exchange(&station, &device, next.get(), &messages));
             Ok(())
         })
         .unwrap();
@@ -88,12 +93,20 @@ async fn exchange(station: &Station, device: &Identity, first: u64, messages: &[
     let before = station.store.totals(origin).await.unwrap();
     let mut client = station.session(device).await;
     let topic = up(device, Up::Batch);
-    let mut sent = vec![(client.publish(&topic, &batch(now, first, 5, [0; 32])).await, true)];
+    let mut sent = vec![(
+        client.publish(&topic, &batch(now, first, 5, [0; 32])).await,
+        true,
+    )];
     for (kind, damage) in messages {
         let bytes = apply(damage, &good(*kind, now, device));
         sent.push((client.publish(&up(device, *kind), &bytes).await, false));
     }
-    sent.push((client.publish(&topic, &batch(now, first + 5, 5, [0; 32])).await, true));
+    sent.push((
+        client
+            .publish(&topic, &batch(now, first + 5, 5, [0; 32]))
+            .await,
+        true,
+    ));
     for (packet, is_good) in sent {
         let code = loop {
             match client.next().await {
@@ -104,26 +117,42 @@ async fn exchange(station: &Station, device: &Identity, first: u64, messages: &[
             }
         };
         // A flipped bit may leave a message readable; whatever is not, is quarantined and never asked for again.
-        assert!(code == 0 || (!is_good && code == 0x99), "{code:#x} for good: {is_good}");
+        assert!(
+            code == 0 || (!is_good && code == 0x99),
+            "{code:#x} for good: {is_good}"
+        );
     }
     let after = station.store.totals(origin).await.unwrap();
-    assert!(after.batches >= before.batches + 2, "both neighbours are stored");
+    assert!(
+        after.batches >= before.batches + 2,
+        "both neighbours are stored"
+    );
 }
 
 #[tokio::test]
 async fn a_forged_seal_is_quarantined() {
     let station = Station::new().await;
     let now = station.bench.clock.now();
-    let [device, other] = [station.bench.enrol("a").await, station.bench.enrol("b").await];
+    let [device, other] = [
+        station.bench.enrol("a").await,
+        station.bench.enrol("b").await,
+    ];
     let mut client = station.session(&device).await;
     let topic = up(&device, Up::Seal);
     for (named, signer) in [(&device, &other), (&other, &other), (&other, &device)] {
         let bytes = sealed(now, named, signer);
         assert_eq!(client.deliver(&topic, &bytes).await, 0x99);
     }
-    assert_eq!(client.deliver(&topic, &sealed(now, &device, &device)).await, 0);
+    assert_eq!(
+        client.deliver(&topic, &sealed(now, &device, &device)).await,
+        0
+    );
     assert_eq!(station.log_codes(&device).await, ["seal_forged"; 3]);
-    let kept = station.store.quarantined(station.origin(&device)).await.unwrap();
+    let kept = station
+        .store
+        .quarantined(station.origin(&device))
+        .await
+        .unwrap();
     assert_eq!(kept.len(), 3);
     assert!(kept.iter().all(|kept| kept.reason == "seal_forged"));
 }
@@ -133,10 +162,25 @@ async fn undecodable_bytes_are_kept_as_they_came() {
     let station = Station::new().await;
     let device = station.bench.enrol("a").await;
     let mut client = station.session(&device).await;
-    assert_eq!(client.deliver(&up(&device, Up::Batch), b"not a batch").await, 0x99);
-    let kept = station.store.quarantined(station.origin(&device)).await.unwrap();
+    assert_eq!(
+        client
+            .deliver(&up(&device, Up::Batch), b"not a batch")
+            .await,
+        0x99
+    );
+    let kept = station
+        .store
+        .quarantined(station.origin(&device))
+        .await
+        .unwrap();
     assert_eq!(kept[0].bytes, b"not a batch");
     let log = station.log(&device).await;
     assert_eq!(log[0].code, "undecodable");
-    assert!(log[0].text.starts_with("A batch message of 11 bytes was put into quarantine:"), "{}", log[0].text);
+    assert!(
+        log[0]
+            .text
+            .starts_with("A batch message of 11 bytes was put into quarantine:"),
+        "{}",
+        log[0].text
+    );
 }

@@ -22,7 +22,9 @@ async fn a_measurement_is_kept_answered_and_accounted_for() {
     let topics = [Down::Ledger, Down::Time].map(|down| Topic::down(river.device, down));
     let subscribed = client.subscribe(&[&topics[0], &topics[1]]).await;
     assert_eq!(subscribed, Got::Suback(vec![0, 0]));
-    let Got::Publish(topic, payload) = client.next().await else { panic!("no time") };
+    let Got::Publish(topic, payload) = client.next().await else {
+        panic!("no time")
+    };
     assert_eq!(topic, topics[1].as_str());
     assert_eq!(Time::decode(&payload).unwrap().now, now);
 
@@ -33,23 +35,51 @@ async fn a_measurement_is_kept_answered_and_accounted_for() {
     // Ten records are missing before this one.
     let third = batch(now, 20, 10, hash(&first));
     assert_eq!(client.deliver(&up(&river, Up::Batch), &third).await, 0);
-    assert_eq!(client.deliver(&up(&river, Up::Seal), &sealed(now, &river, &river)).await, 0);
-    assert_eq!(client.deliver(&up(&river, Up::State), &state(Some(0), 35)).await, 0);
-    let Got::Publish(topic, payload) = client.next().await else { panic!("no ledger") };
+    assert_eq!(
+        client
+            .deliver(&up(&river, Up::Seal), &sealed(now, &river, &river))
+            .await,
+        0
+    );
+    assert_eq!(
+        client
+            .deliver(&up(&river, Up::State), &state(Some(0), 35))
+            .await,
+        0
+    );
+    let Got::Publish(topic, payload) = client.next().await else {
+        panic!("no ledger")
+    };
     assert_eq!(topic, topics[0].as_str());
     let ledger = Ledger::decode(&payload).unwrap();
     assert_eq!((ledger.epoch, ledger.next), (EPOCH, 30));
-    let holes: Vec<_> = ledger.holes.iter().map(|hole| (hole.first, hole.last)).collect();
+    let holes: Vec<_> = ledger
+        .holes
+        .iter()
+        .map(|hole| (hole.first, hole.last))
+        .collect();
     assert_eq!(holes, [(10, 19)]);
 
     let totals = station.store.totals(station.origin(&river)).await.unwrap();
     assert_eq!((totals.batches, totals.records), (2, 20));
     let task = system(Task::Housekeeping).project(station.bench.project);
-    let elements = station.bench.projects.elements(&task.grant::<Read>()).await.unwrap();
+    let elements = station
+        .bench
+        .projects
+        .elements(&task.grant::<Read>())
+        .await
+        .unwrap();
     assert_eq!(elements.len(), 1);
-    let status = station.fleet.status(&task.grant(), river.device).await.unwrap();
+    let status = station
+        .fleet
+        .status(&task.grant(), river.device)
+        .await
+        .unwrap();
     assert!(status.connected);
-    assert_eq!((status.version.as_deref(), status.report_every_us), (Some("0.1.0"), Some(1_000_000)));
+    assert_eq!(
+        (status.version.as_deref(), status.report_every_us),
+        (Some("0.1.0"), Some(1_000_000))
+    );
 }
 
 #[tokio::test]
@@ -61,19 +91,34 @@ async fn answers_keep_the_order_of_messages() {
     let topic = up(&device, Up::Batch);
     let mut sent = Vec::new();
     for number in 0..16 {
-        sent.push(client.publish(&topic, &batch(now, number * 10, 10, [0; 32])).await);
+        sent.push(
+            client
+                .publish(&topic, &batch(now, number * 10, 10, [0; 32]))
+                .await,
+        );
     }
     for packet in sent {
         assert_eq!(client.next().await, Got::Puback(packet, 0));
     }
-    assert_eq!(station.store.totals(station.origin(&device)).await.unwrap().batches, 16);
+    assert_eq!(
+        station
+            .store
+            .totals(station.origin(&device))
+            .await
+            .unwrap()
+            .batches,
+        16
+    );
 }
 
 #[tokio::test]
 async fn a_device_reaches_its_own_topics_only() {
     let station = Station::new().await;
     let now = station.bench.clock.now();
-    let [one, other] = [station.bench.enrol("one").await, station.bench.enrol("other").await];
+    let [one, other] = [
+        station.bench.enrol("one").await,
+        station.bench.enrol("other").await,
+    ];
     let mut client = station.session(&one).await;
     let bytes = batch(now, 0, 10, [0; 32]);
     for topic in [
@@ -94,21 +139,44 @@ async fn a_device_reaches_its_own_topics_only() {
         up(&one, Up::Batch).to_string(),
     ];
     let foreign: Vec<&str> = foreign.iter().map(String::as_str).collect();
-    assert_eq!(client.subscribe(&foreign).await, Got::Suback(vec![0x87; foreign.len()]));
+    assert_eq!(
+        client.subscribe(&foreign).await,
+        Got::Suback(vec![0x87; foreign.len()])
+    );
     // It goes on, and nothing was filed under the other device.
     assert_eq!(client.deliver(&up(&one, Up::Batch), &bytes).await, 0);
-    assert_eq!(station.store.totals(station.origin(&other)).await.unwrap().batches, 0);
+    assert_eq!(
+        station
+            .store
+            .totals(station.origin(&other))
+            .await
+            .unwrap()
+            .batches,
+        0
+    );
     let codes = station.log_codes(&one).await;
-    assert!(codes.iter().any(|code| code == "topic_refused"), "{codes:?}");
-    assert!(codes.iter().any(|code| code == "subscription_refused"), "{codes:?}");
+    assert!(
+        codes.iter().any(|code| code == "topic_refused"),
+        "{codes:?}"
+    );
+    assert!(
+        codes.iter().any(|code| code == "subscription_refused"),
+        "{codes:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_client_id_is_the_device_or_empty() {
     let station = Station::new().await;
-    let [one, other] = [station.bench.enrol("one").await, station.bench.enrol("other").await];
+    let [one, other] = [
+        station.bench.enrol("one").await,
+        station.bench.enrol("other").await,
+    ];
     let (mut client, _stop) = station.dial(one.peer());
-    assert_eq!(client.connect(&other.device.to_string()).await, Got::Connack(0x85));
+    assert_eq!(
+        client.connect(&other.device.to_string()).await,
+        Got::Connack(0x85)
+    );
     assert_eq!(client.next().await, Got::End);
     assert_eq!(station.log_codes(&one).await, ["client_id"]);
     let (mut client, _stop) = station.dial(one.peer());
@@ -124,16 +192,33 @@ async fn the_newer_session_wins() {
     let mut newer = station.session(&device).await;
     assert_eq!(older.next().await, Got::Disconnect(0x8e));
     assert_eq!(older.next().await, Got::End);
-    assert_eq!(newer.deliver(&up(&device, Up::Batch), &batch(now, 0, 1, [0; 32])).await, 0);
+    assert_eq!(
+        newer
+            .deliver(&up(&device, Up::Batch), &batch(now, 0, 1, [0; 32]))
+            .await,
+        0
+    );
     let task = system(Task::Housekeeping).project(station.bench.project);
-    assert!(station.fleet.status(&task.grant(), device.device).await.unwrap().connected);
+    assert!(
+        station
+            .fleet
+            .status(&task.grant(), device.device)
+            .await
+            .unwrap()
+            .connected
+    );
 }
 
 #[tokio::test]
 async fn disabling_cuts_the_live_session_also_from_another_process() {
     let station = Station::new().await;
     let device = station.bench.enrol("a").await;
-    let served = station.bench.pki.server_certificate("localhost").await.unwrap();
+    let served = station
+        .bench
+        .pki
+        .server_certificate("localhost")
+        .await
+        .unwrap();
     let (pki, ingest) = (station.bench.pki.clone(), station.ingest.clone());
     let polling = tokio::spawn(async move { pki.run(&served, "localhost").await });
     let cutting = tokio::spawn(async move { ingest.run().await });
@@ -144,19 +229,34 @@ async fn disabling_cuts_the_live_session_also_from_another_process() {
             false => station.bench.pki.clone(),
         };
         let task = system(Task::AdminCommand).project(station.bench.project);
-        pki.set_state(&task.grant(), device.device, State::Disabled).await.unwrap();
+        pki.set_state(&task.grant(), device.device, State::Disabled)
+            .await
+            .unwrap();
         let told = timeout(Duration::from_secs(5), client.next()).await;
-        assert_eq!(told.expect("cut within five seconds"), Got::Disconnect(0x98));
+        assert_eq!(
+            told.expect("cut within five seconds"),
+            Got::Disconnect(0x98)
+        );
         assert_eq!(client.next().await, Got::End);
         let (mut client, _stop) = station.dial(device.peer());
         assert_eq!(client.connect("").await, Got::Connack(0x8a));
         assert_eq!(client.next().await, Got::End);
-        pki.set_state(&task.grant(), device.device, State::Active).await.unwrap();
+        pki.set_state(&task.grant(), device.device, State::Active)
+            .await
+            .unwrap();
     }
     let task = system(Task::Housekeeping).project(station.bench.project);
-    let status = station.fleet.status(&task.grant(), device.device).await.unwrap();
+    let status = station
+        .fleet
+        .status(&task.grant(), device.device)
+        .await
+        .unwrap();
     assert_eq!(status.state, Condition::NeverReported);
-    assert!(status.sentence.contains("the device is disabled"), "{}", status.sentence);
+    assert!(
+        status.sentence.contains("the device is disabled"),
+        "{}",
+        status.sentence
+    );
     polling.abort();
     cutting.abort();
 }
@@ -165,15 +265,28 @@ async fn disabling_cuts_the_live_session_also_from_another_process() {
 async fn an_expired_certificate_is_told_why_and_so_are_its_people() {
     let station = Station::new().await;
     let device = station.bench.enrol("a").await;
-    station.bench.hands.advance(Duration::from_secs(102 * 86_400));
+    station
+        .bench
+        .hands
+        .advance(Duration::from_secs(102 * 86_400));
     let (mut client, _stop) = station.dial(device.peer());
     assert_eq!(client.connect("").await, Got::Connack(0x87));
     assert_eq!(client.next().await, Got::End);
     let log = station.log(&device).await;
     assert_eq!(log[0].text, "Certificate refused: expired 12 days ago");
     let task = system(Task::Housekeeping).project(station.bench.project);
-    let status = station.fleet.status(&task.grant(), device.device).await.unwrap();
-    assert!(status.sentence.starts_with("Certificate refused: expired 12 days ago"), "{}", status.sentence);
+    let status = station
+        .fleet
+        .status(&task.grant(), device.device)
+        .await
+        .unwrap();
+    assert!(
+        status
+            .sentence
+            .starts_with("Certificate refused: expired 12 days ago"),
+        "{}",
+        status.sentence
+    );
 }
 
 #[tokio::test]
@@ -183,7 +296,9 @@ async fn a_stopping_server_answers_what_it_has_and_says_so() {
     let device = station.bench.enrol("a").await;
     let (mut client, stop) = station.dial(device.peer());
     assert_eq!(client.connect("").await, Got::Connack(0));
-    let packet = client.publish(&up(&device, Up::Batch), &batch(now, 0, 10, [0; 32])).await;
+    let packet = client
+        .publish(&up(&device, Up::Batch), &batch(now, 0, 10, [0; 32]))
+        .await;
     assert_eq!(client.next().await, Got::Puback(packet, 0));
     stop.send(()).unwrap();
     assert_eq!(client.next().await, Got::Disconnect(0x8b));
@@ -204,10 +319,21 @@ async fn a_devices_own_log_line_is_kept_as_its_own() {
     };
     let mut bytes = [0; limits::LOG_BYTES];
     let length = line.encode(&mut bytes).unwrap();
-    assert_eq!(client.deliver(&up(&device, Up::Log), &bytes[..length]).await, 0);
+    assert_eq!(
+        client
+            .deliver(&up(&device, Up::Log), &bytes[..length])
+            .await,
+        0
+    );
     let log = station.log(&device).await;
-    assert_eq!((log[0].source, log[0].level, log[0].time), (LineSource::Device, Level::Error, now));
-    assert_eq!((log[0].code.as_str(), log[0].text.as_str()), (line.code, line.text));
+    assert_eq!(
+        (log[0].source, log[0].level, log[0].time),
+        (LineSource::Device, Level::Error, now)
+    );
+    assert_eq!(
+        (log[0].code.as_str(), log[0].text.as_str()),
+        (line.code, line.text)
+    );
 }
 
 #[tokio::test]
@@ -219,6 +345,14 @@ async fn a_fork_is_kept_and_shown() {
     let topic = up(&device, Up::Batch);
     assert_eq!(client.deliver(&topic, &batch(now, 0, 10, [0; 32])).await, 0);
     assert_eq!(client.deliver(&topic, &batch(now, 5, 10, [9; 32])).await, 0);
-    assert_eq!(station.store.totals(station.origin(&device)).await.unwrap().batches, 2);
+    assert_eq!(
+        station
+            .store
+            .totals(station.origin(&device))
+            .await
+            .unwrap()
+            .batches,
+        2
+    );
     assert_eq!(station.log_codes(&device).await, ["fork"]);
 }

@@ -41,7 +41,7 @@ impl ProjectKeys for OneKey {
 impl Station {
     pub(crate) async fn new() -> Self {
         let bench = Bench::new().await;
-        let path = bench.folder.path().join("data/series.db");
+        let path = bench.folder.path().join("series.db");
         let options = Options::new(path, DatabaseKey::new([9; 32]), Arc::new(OneKey));
         let store = Store::open(options).await.unwrap();
         let fleet = Fleet::new(
@@ -100,11 +100,18 @@ impl Station {
     pub(crate) async fn log(&self, identity: &Identity) -> Vec<Line> {
         let task = system(Task::Housekeeping).project(self.bench.project);
         let grant = task.grant::<Read>();
-        self.fleet.device_log(&grant, identity.device, 1_000, None).await.unwrap()
+        self.fleet
+            .device_log(&grant, identity.device, 1_000, None)
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn log_codes(&self, identity: &Identity) -> Vec<String> {
-        self.log(identity).await.into_iter().map(|line| line.code).collect()
+        self.log(identity)
+            .await
+            .into_iter()
+            .map(|line| line.code)
+            .collect()
     }
 }
 
@@ -126,7 +133,10 @@ pub(crate) fn batch(now: Timestamp, first: u64, count: u32, prev: [u8; 32]) -> V
     };
     let start = now.as_micros() - 3_600_000_000;
     let numbers = first..first + u64::from(count);
-    let times: Vec<i64> = numbers.clone().map(|n| start + n.cast_signed() * 1_000_000).collect();
+    let times: Vec<i64> = numbers
+        .clone()
+        .map(|n| start + n.cast_signed() * 1_000_000)
+        .collect();
     let cells: Vec<Cell> = numbers.map(|n| Cell::measured(n as f64 / 10.0)).collect();
     let column = ColumnInput {
         channel: 0,

@@ -49,14 +49,18 @@ impl Bench {
         let db = Db::open(&data, &opened.catalogue).await.unwrap();
         let keys = opened.keys;
         let rules = config::Sessions::default();
-        let access = Access::open(db.clone(), keys.clone(), clock.clone(), &rules).await.unwrap();
+        let access = Access::open(db.clone(), keys.clone(), clock.clone(), &rules)
+            .await
+            .unwrap();
         let projects = Projects::new(db.clone(), keys.clone(), clock.clone(), access);
         let project = projects
             .create(&system(Task::Demo).operator(), "Demo", "UTC")
             .await
             .unwrap()
             .id;
-        let pki = Pki::open(db.clone(), keys.clone(), clock.clone()).await.unwrap();
+        let pki = Pki::open(db.clone(), keys.clone(), clock.clone())
+            .await
+            .unwrap();
         let endpoints = Endpoints {
             device: "localhost:8443".into(),
             mqtt: "localhost:8883".into(),
@@ -89,7 +93,11 @@ impl Bench {
             simulated: false,
             location: None,
         };
-        let claim = self.pki.create_claim(&task.grant::<Write>(), new).await.unwrap();
+        let claim = self
+            .pki
+            .create_claim(&task.grant::<Write>(), new)
+            .await
+            .unwrap();
         claim.line.split(':').nth(3).unwrap().to_owned()
     }
 
@@ -99,7 +107,11 @@ impl Bench {
         self.enrol_with(&code, key).await.unwrap()
     }
 
-    pub(crate) async fn enrol_with(&self, code: &str, key: KeyPair) -> Result<Identity, EnrolError> {
+    pub(crate) async fn enrol_with(
+        &self,
+        code: &str,
+        key: KeyPair,
+    ) -> Result<Identity, EnrolError> {
         let enrolled = self.pki.enrol(HERE, code, &csr(&key)).await?;
         assert_eq!(enrolled.project, self.project);
         Ok(Identity {
@@ -111,7 +123,10 @@ impl Bench {
 
     pub(crate) async fn set_state(&self, device: DeviceId, state: State) {
         let task = system(Task::AdminCommand).project(self.project);
-        self.pki.set_state(&task.grant::<Admin>(), device, state).await.unwrap();
+        self.pki
+            .set_state(&task.grant::<Admin>(), device, state)
+            .await
+            .unwrap();
     }
 
     /// The authority that issues devices' certificates, for those that it never would.

@@ -28,14 +28,20 @@ async fn everyone_who_opens_the_data_sees_the_same_authorities() {
 #[tokio::test]
 async fn the_server_certificate_is_good_for_its_names_and_no_device_root() {
     let bench = Bench::new().await;
-    let chain = bench.pki.server_certificate("cloud.example").await.unwrap().chain();
+    let chain = bench
+        .pki
+        .server_certificate("cloud.example")
+        .await
+        .unwrap()
+        .chain();
     assert_eq!(chain.len(), 3);
     assert_eq!(chain[2], bench.server_root());
     let mut roots = RootCertStore::empty();
     roots.add(bench.server_root()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .unwrap();
     let now_s = u64::try_from(bench.clock.now().as_micros() / 1_000_000).unwrap();
     let now = UnixTime::since_unix_epoch(Duration::from_secs(now_s));
     let judge = |name: &str| {
@@ -87,7 +93,10 @@ async fn a_change_by_another_process_is_told() {
     let beside = bench.beside().await;
     // The clock stands still, so both changes come at the same instant.
     for device in [one.device, other.device] {
-        beside.set_state(&task.grant(), device, State::Disabled).await.unwrap();
+        beside
+            .set_state(&task.grant(), device, State::Disabled)
+            .await
+            .unwrap();
         bench.pki.poll(&mut since_us).await.unwrap();
         assert_eq!(changes.try_recv().unwrap(), device);
     }
