@@ -1,1 +1,265 @@
-//! People, sessions, keys, memberships, roles and the grants that prove them.
+//! People, sessions, API keys, memberships, roles and the grants that prove them.
+//!
+//! Every door asks here, and gets a key ([`Session`], [`SignedIn`], [`OperatorSession`]) or a [`Denied`]. Nothing is
+//! cached: a revoked key, an ended session or a changed role counts at the next question. Secrets (passwords, tokens,
+//! keys) are stored as hashes alone; e-mails and names are sealed.
+//! Does not parse requests, and does not know what a project holds.
+
+mod api_keys;
+mod grant;
+mod members;
+mod password;
+mod people;
+mod roles;
+mod sessions;
+mod system;
+mod throttle;
+
+#[cfg(any(test, feature = "test-support"))]
+mod support;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+use fieldkeep_protocol::ProjectId;
+
+use crate::clock::Clock;
+use crate::config;
+use crate::db::{Db, SqlError};
+use crate::keys::{Keys, KeysError, Unsealable};
+
+pub use api_keys::{ApiKey, NewApiKey};
+pub use grant::{
+    Actor, Admin, Audit, Grant, Implies, Level, Locations, Nobody, OperatorGrant, OperatorSession,
+    Read, Session, SignedIn, Write,
+};
+pub(crate) use members::make_administrator;
+pub use members::{Member, Membership};
+pub use password::PasswordFault;
+pub use people::Person;
+pub use roles::{Action, Role, UnknownRole};
+pub use sessions::Started;
+pub use system::{System, SystemSession, Task, system};
+
+/// Why a door stays shut. What a stranger may learn of it is decided by whoever answers.
+#[derive(Debug, thiserror::Error)]
+pub enum Denied {
+    /// No credential, or one that is not valid (any more).
+    #[error("no valid credential")]
+    Unauthenticated,
+    /// Not a member: whether the project exists stays hidden.
+    #[error("no such project for this caller")]
+    NotFound,
+    /// A member, whose role does not allow it.
+    #[error("the caller's role does not allow this")]
+    Forbidden,
+    /// It could not be found out; so the door stays shut.
+    #[error("access could not be checked")]
+    Failed(#[from] Failure),
+}
+
+/// Why the access data cannot be read or written. For the log alone.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The catalogue failed.
+    #[error("the catalogue failed")]
+    Sql(#[from] SqlError),
+    /// A key is missing.
+    #[error("a key is missing")]
+    Keys(#[from] KeysError),
+    /// A sealed column does not open.
+    #[error("a sealed column does not open")]
+    Sealed(#[from] Unsealable),
+    /// A password could not be hashed.
+    #[error("a password could not be hashed: {0}")]
+    Hashing(&'static str),
+    /// A stored value is none that this program writes.
+    #[error("column {0} holds a value that this program does not know")]
+    Unknown(&'static str),
+}
+
+/// Why something about people or keys was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// E-mail and password do not fit together; which of them is wrong is not told.
+    #[error("wrong e-mail or password")]
+    WrongCredentials,
+    /// Too many attempts.
+    #[error("too many attempts: wait {retry_after_s} s")]
+    Throttled {
+        /// When to try again.
+        retry_after_s: u64,
+    },
+    /// The link is unknown, used or too old.
+    #[error("this link is not valid (any more): ask for a new one")]
+    LinkRefused,
+    /// The password does not satisfy the rules.
+    #[error("the password is refused: {0}")]
+    Password(#[from] PasswordFault),
+    /// No person has this e-mail.
+    #[error("nobody has this e-mail")]
+    PersonUnknown,
+    /// The text is no e-mail address.
+    #[error("not an e-mail address")]
+    InvalidEmail,
+    /// A name is empty, longer than 128 characters, or has control characters.
+    #[error("a name has 1 to 128 characters and no control characters")]
+    InvalidName,
+    /// The role to be given allows more than the giver's.
+    #[error("the role {0} allows more than your own")]
+    RoleAbove(Role),
+    /// The locations to be given reach further than the giver's.
+    #[error("these locations reach further than your own")]
+    LocationsBeyond,
+    /// An end date that is past already.
+    #[error("the end date is past")]
+    PastDate,
+    /// The project has no such key.
+    #[error("the project has no such key")]
+    KeyUnknown,
+    /// Only a person can do this.
+    #[error("only a signed-in person can do this")]
+    NotAPerson,
+    /// The access data failed.
+    #[error("the access data failed")]
+    Failed(#[from] Failure),
+}
+
+impl From<SqlError> for AccessError {
+    fn from(error: SqlError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<Unsealable> for AccessError {
+    fn from(error: Unsealable) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<SqlError> for Denied {
+    fn from(error: SqlError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// What a request shows to prove who sends it. Never printed.
+pub enum Credential {
+    /// The value of the session cookie.
+    Cookie(String),
+    /// What follows `Bearer ` in the Authorization header.
+    Bearer(String),
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cookie(_) => "Cookie",
+            Self::Bearer(_) => "Bearer",
+        })
+    }
+}
+
+/// The one answer to who may do what. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Access(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    db: Db,
+    keys: Keys,
+    clock: Clock,
+    rules: config::Sessions,
+    passwords: password::Hasher,
+    throttle: throttle::Throttle,
+}
+
+impl Access {
+    /// Access over an open catalogue.
+    ///
+    /// # Errors
+    /// [`Failure::Hashing`] when this machine cannot hash a password (too little memory).
+    pub async fn open(
+        db: Db,
+        keys: Keys,
+        clock: Clock,
+        rules: &config::Sessions,
+    ) -> Result<Self, Failure> {
+        let throttle = throttle::Throttle::new(clock.clone(), rules);
+        Ok(Self(Arc::new(Inner {
+            db,
+            keys,
+            clock,
+            rules: rules.clone(),
+            passwords: password::Hasher::start().await?,
+            throttle,
+        })))
+    }
+
+    /// The session cookie's name, which differs between installations on one host.
+    pub fn cookie_name(&self) -> String {
+        format!("__Host-fk-{}", self.0.keys.instance_id().short())
+    }
+
+    /// Who shows this credential.
+    ///
+    /// # Errors
+    /// [`Denied::Unauthenticated`] alike for unknown, expired, revoked and malformed ones.
+    pub async fn actor(&self, credential: &Credential) -> Result<SignedIn, Denied> {
+        match credential {
+            Credential::Cookie(token) => self.session_holder(token).await,
+            Credential::Bearer(secret) => self.api_key_holder(secret).await,
+        }
+    }
+
+    /// The key to one project at level `L`.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`] for strangers, [`Denied::Forbidden`] for members whose role does not allow `L`.
+    pub async fn session<L: Level>(
+        &self,
+        who: SignedIn,
+        project: ProjectId,
+    ) -> Result<Session<L>, Denied> {
+        let standing = self
+            .standing(&who, project)
+            .await?
+            .ok_or(Denied::NotFound)?;
+        if !standing.role.allows(L::ACTION) {
+            return Err(Denied::Forbidden);
+        }
+        Ok(Session::new(who, standing))
+    }
+
+    /// The key to the instance.
+    ///
+    /// # Errors
+    /// [`Denied::Forbidden`] for everyone but operators.
+    pub fn operator(&self, who: SignedIn) -> Result<OperatorSession, Denied> {
+        if who.is_operator() {
+            Ok(OperatorSession::new(who))
+        } else {
+            Err(Denied::Forbidden)
+        }
+    }
+
+    /// Whether the session would be given out again as it is: same credential, role and locations. Long streams ask
+    /// at least every 5 seconds and end when the answer is no.
+    ///
+    /// # Errors
+    /// [`Denied`] tells what changed.
+    pub async fn still_valid<L: Level>(&self, session: &Session<L>) -> Result<(), Denied> {
+        let who = self.refreshed(session.signed_in()).await?;
+        let standing = self
+            .standing(&who, session.project())
+            .await?
+            .ok_or(Denied::NotFound)?;
+        if standing.role.allows(L::ACTION) && standing.locations == session.standing().locations {
+            Ok(())
+        } else {
+            Err(Denied::Forbidden)
+        }
+    }
+}

@@ -1,1 +1,103 @@
 //! Front door for people and services: route table, problems, OpenAPI, live stream, embedded web app.
+//!
+//! Owns what goes over HTTPS to browsers and programs. Promises that every route is a row of one table whose handler
+//! holds a key, that whatever is in no row is refused before it is told apart, and that only problems with known codes
+//! leave. Decides nothing itself: rooms do, and get their grant. Knows nothing of the devices' front door.
+
+pub mod door;
+pub mod id;
+pub mod openapi;
+pub mod page;
+pub mod problem;
+
+mod fault;
+mod headers;
+mod routes;
+mod web;
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn;
+use tokio::sync::Semaphore;
+
+pub use door::Row;
+pub use problem::Problem;
+pub use routes::table;
+
+use crate::access::Access;
+use crate::db::Db;
+use crate::fleet::Fleet;
+use crate::pki::Pki;
+use crate::projects::Projects;
+use crate::series::Series;
+
+/// Live streams of one instance.
+const STREAMS_MAX: usize = 512;
+
+/// The rooms behind this door. `serve` builds it.
+pub struct State {
+    /// Who may do what.
+    pub access: Access,
+    /// Projects, locations, elements, deployments.
+    pub projects: Projects,
+    /// Device identities and claims.
+    pub pki: Pki,
+    /// What is known of each device.
+    pub fleet: Fleet,
+    /// Measurements.
+    pub series: Series,
+    /// Asked whether the instance is ready.
+    pub db: Db,
+}
+
+/// What handlers work with: the rooms, and what the door itself keeps. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Inside>);
+
+#[doc(hidden)]
+pub struct Inside {
+    rooms: State,
+    cookie: String,
+    live: Arc<Semaphore>,
+}
+
+impl Deref for App {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0.rooms
+    }
+}
+
+impl App {
+    /// The name of the session cookie.
+    fn cookie(&self) -> &str {
+        &self.0.cookie
+    }
+
+    /// Places for live streams.
+    fn streams(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.live)
+    }
+}
+
+/// The whole front door as a service. It must be the outermost router of its listener.
+pub fn router(state: State) -> Router {
+    let app = App(Arc::new(Inside {
+        cookie: state.access.cookie_name(),
+        live: Arc::new(Semaphore::new(STREAMS_MAX)),
+        rooms: state,
+    }));
+    table()
+        .into_iter()
+        .fold(Router::new(), |router, row| row.mount(router))
+        .fallback(door::unknown)
+        .method_not_allowed_fallback(door::wrong_method)
+        .layer(from_fn(headers::outermost))
+        .with_state(app)
+}

@@ -1,1 +1,241 @@
-//! The command line: serve, demo, admin.
+//! The command line of `fieldkeep`: what people and scripts type on the machine that holds the data.
+//!
+//! Owns arguments, exit codes and what is printed; decides nothing else. Exit
+//! codes: 0 done, 1 failed, 2 usage or configuration; 3 (denied) and 4
+//! (unreachable) belong to commands that call another machine.
+//! Results go to standard output, logs to standard error.
+
+mod admin;
+mod demo;
+mod doctor;
+mod run;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+
+use crate::config::{Config, ConfigFaults};
+use crate::serve::ServeError;
+use crate::{api, telemetry};
+
+/// The datalogger cloud that you run yourself and whose record can prove itself
+///
+/// First steps:
+///   fieldkeep demo                         everything on this machine, with a live chart
+///   fieldkeep serve --data DIR             the cloud alone
+///   fieldkeep admin sign-in-link EMAIL     a link to sign in with
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "fieldkeep",
+    version,
+    verbatim_doc_comment,
+    arg_required_else_help = true
+)]
+struct Line {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    Serve(run::Arguments),
+    Demo(demo::Arguments),
+    Admin(admin::Arguments),
+    /// Print the OpenAPI 3.1 document of the REST API
+    Openapi,
+}
+
+/// Where the three listeners listen, and the name that devices and people reach them by.
+#[derive(Clone, Debug, clap::Args)]
+struct Listen {
+    /// Address of the web app and the REST API, for example 0.0.0.0:8443 (port 0: any free one)
+    #[arg(long)]
+    https: Option<SocketAddr>,
+    /// Address where devices enrol and renew
+    #[arg(long)]
+    device: Option<SocketAddr>,
+    /// Address of the devices' MQTT over TLS
+    #[arg(long)]
+    mqtt: Option<SocketAddr>,
+    /// Name or IP address by which this machine is reached; goes into certificates and claims.
+    /// With a name other than localhost, listeners that are not given listen on all interfaces
+    #[arg(long)]
+    name: Option<String>,
+}
+
+impl Listen {
+    fn apply(&self, config: &mut Config) {
+        if let Some(name) = &self.name {
+            config.name.clone_from(name);
+            if name != "localhost" {
+                for address in [&mut config.https, &mut config.device, &mut config.mqtt] {
+                    address.set_ip(std::net::Ipv4Addr::UNSPECIFIED.into());
+                }
+            }
+        }
+        let given = [self.https, self.device, self.mqtt];
+        let kept = [&mut config.https, &mut config.device, &mut config.mqtt];
+        for (given, kept) in given.into_iter().zip(kept) {
+            if let Some(address) = given {
+                *kept = address;
+            }
+        }
+    }
+}
+
+/// Which data folder a command works on.
+#[derive(Clone, Debug, clap::Args)]
+struct Place {
+    /// The cloud's data folder
+    #[arg(
+        long,
+        global = true,
+        default_value = "demo/cloud",
+        env = "FIELDKEEP_DATA"
+    )]
+    data: PathBuf,
+    /// The master key's file; never inside the data folder
+    #[arg(long, global = true, env = "FIELDKEEP_MASTER_KEY")]
+    master_key: Option<PathBuf>,
+}
+
+impl Place {
+    fn apply(&self, config: &mut Config) {
+        config.data.clone_from(&self.data);
+        if self.master_key.is_some() {
+            config.master_key.clone_from(&self.master_key);
+        }
+    }
+}
+
+/// How a command failed, as its exit code says it.
+#[derive(Debug)]
+enum Failure {
+    Failed(anyhow::Error),
+    Usage(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<ConfigFaults> for Failure {
+    fn from(error: ConfigFaults) -> Self {
+        Self::Usage(error.into())
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        if error.is_configuration() {
+            Self::Usage(error.into())
+        } else {
+            Self::Failed(error.into())
+        }
+    }
+}
+
+/// Runs the command line of this process to its end.
+pub fn main() -> ExitCode {
+    let line = Line::parse();
+    // Servers tell what they do; a command's answer is its output.
+    let quiet = matches!(line.verb, Verb::Admin(_) | Verb::Demo(_) | Verb::Openapi);
+    let standard = if quiet { "warn" } else { "info" };
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| standard.to_owned());
+    if let Err(fault) = telemetry::start(&filter) {
+        return report(&Failure::Usage(anyhow::anyhow!("RUST_LOG: {fault}")));
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&Failure::Failed(error.into())),
+    };
+    match runtime.block_on(act(line.verb)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure),
+    }
+}
+
+async fn act(verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Serve(arguments) => run::run(arguments).await,
+        Verb::Demo(arguments) => Box::pin(demo::run(arguments)).await,
+        Verb::Admin(arguments) => admin::run(arguments).await,
+        Verb::Openapi => {
+            println!("{}", api::openapi::document());
+            Ok(())
+        }
+    }
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    let (code, error) = match failure {
+        Failure::Failed(error) => (1, error),
+        Failure::Usage(error) => (2, error),
+    };
+    eprintln!("fieldkeep: {error:#}");
+    ExitCode::from(code)
+}
+
+/// Prints one plain line, or the same as a JSON object.
+fn say(json: bool, event: &str, text: &str) {
+    if json {
+        println!("{}", serde_json::json!({ "event": event, "text": text }));
+    } else {
+        println!("{text}");
+    }
+}
+
+/// Comes back on Ctrl-C or SIGTERM.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// Parses `60s`, `5min`, `2h` or `7d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("{text:?} is no time: write 60s, 5min, 2h"))?;
+    let seconds = match unit {
+        "" | "s" => 1,
+        "min" | "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(format!("unknown unit {unit:?}: use s, min, h or d")),
+    };
+    Ok(Duration::from_secs(number.saturating_mul(seconds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        use clap::CommandFactory as _;
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("5min"), Ok(Duration::from_secs(300)));
+        assert!(duration("5 parsecs").is_err());
+        assert!(duration("").is_err());
+    }
+}

@@ -1,1 +1,249 @@
 //! Settings: one TOML file, defaults and manual in one.
+//!
+//! `config.default.toml` is embedded, documents every key, and says the same as [`Config::default`]. Promises that every
+//! fault of a file is reported at once, each with file and key, and that no unknown key passes in silence.
+//! Holds no secret, only paths; reads no environment and no command line: the callers lay those over it.
+
+mod reader;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::fs;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use reader::Reader;
+
+/// The manual: every key with its default.
+pub const MANUAL: &str = include_str!("../config.default.toml");
+
+/// All settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The host under which devices and people reach this cloud.
+    pub name: String,
+    /// The folder with all stored data.
+    pub data: PathBuf,
+    /// The file with the master key; None for the default place.
+    pub master_key: Option<PathBuf>,
+    /// Where people and services connect.
+    pub https: SocketAddr,
+    /// Where devices connect by HTTPS.
+    pub device: SocketAddr,
+    /// Where devices connect by MQTT.
+    pub mqtt: SocketAddr,
+    /// The operator's own certificate for `https`.
+    pub https_certificate: Option<CertificateFiles>,
+    /// Sign-in and sessions.
+    pub sessions: Sessions,
+}
+
+/// A certificate as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// Leaf first, then what is between it and the root.
+    pub chain: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Sign-in and sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sessions {
+    /// How long a session lives without use.
+    pub idle_s: u32,
+    /// How long it lives at most.
+    pub absolute_s: u32,
+    /// Attempts at once per account.
+    pub attempts_per_account: u32,
+    /// Attempts at once per source.
+    pub attempts_per_source: u32,
+    /// How long until there is one attempt more.
+    pub attempt_every_s: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let any = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        Self {
+            name: "localhost".to_owned(),
+            data: PathBuf::from("/var/lib/fieldkeep"),
+            master_key: None,
+            https: any(8443),
+            device: any(8444),
+            mqtt: any(8883),
+            https_certificate: None,
+            sessions: Sessions::default(),
+        }
+    }
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            idle_s: 12 * 3_600,
+            absolute_s: 14 * 24 * 3_600,
+            attempts_per_account: 10,
+            attempts_per_source: 50,
+            attempt_every_s: 30,
+        }
+    }
+}
+
+/// What to do with keys that this program does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownKeys {
+    /// Faults, like everything else that is wrong.
+    Refuse,
+    /// Reported in [`Loaded::ignored`]: an older program starts on a newer file.
+    Report,
+}
+
+/// Settings from a file.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings, defaults where the file is silent.
+    pub config: Config,
+    /// Keys of the file that this program does not know.
+    pub ignored: Vec<String>,
+}
+
+/// Everything that is wrong with a file of settings; the process ends with exit code 2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFaults {
+    file: PathBuf,
+    faults: Vec<Fault>,
+}
+
+/// One fault of a file of settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The key, such as `sessions.idle_s`; empty when the file as a whole is at fault.
+    pub key: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl ConfigFaults {
+    /// Each of them, in the order of the manual.
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+}
+
+impl fmt::Display for ConfigFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, fault) in self.faults.iter().enumerate() {
+            if position > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{}: ", self.file.display())?;
+            if !fault.key.is_empty() {
+                write!(f, "{}: ", fault.key)?;
+            }
+            f.write_str(&fault.what)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigFaults {}
+
+impl Config {
+    /// Reads a file of settings.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn load(path: &Path, unknown: UnknownKeys) -> Result<Loaded, ConfigFaults> {
+        let text = fs::read_to_string(path).map_err(|error| ConfigFaults {
+            file: path.to_path_buf(),
+            faults: vec![Fault {
+                key: String::new(),
+                what: format!("cannot be read: {error}"),
+            }],
+        })?;
+        Self::parse(&text, path, unknown)
+    }
+
+    /// Reads the text of a file of settings; `file` only names it in faults.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn parse(text: &str, file: &Path, unknown: UnknownKeys) -> Result<Loaded, ConfigFaults> {
+        let mut reader = match Reader::new(text) {
+            Ok(reader) => reader,
+            Err(fault) => {
+                return Err(ConfigFaults {
+                    file: file.to_path_buf(),
+                    faults: vec![fault],
+                });
+            }
+        };
+        let config = Self::read(&mut reader);
+        let (mut faults, ignored) = reader.finish();
+        if unknown == UnknownKeys::Refuse {
+            faults.extend(ignored.iter().map(|key| Fault {
+                key: key.clone(),
+                what: "unknown key: config.default.toml lists the known ones".to_owned(),
+            }));
+        }
+        if faults.is_empty() {
+            Ok(Loaded { config, ignored })
+        } else {
+            Err(ConfigFaults {
+                file: file.to_path_buf(),
+                faults,
+            })
+        }
+    }
+
+    fn read(reader: &mut Reader) -> Self {
+        let mut config = Self::default();
+        reader.host("name", &mut config.name);
+        reader.path("data", &mut config.data);
+        reader.optional_path("master_key", &mut config.master_key);
+        reader.address("https", &mut config.https);
+        reader.address("device", &mut config.device);
+        reader.address("mqtt", &mut config.mqtt);
+        reader.distinct_ports(&[
+            ("https", config.https),
+            ("device", config.device),
+            ("mqtt", config.mqtt),
+        ]);
+        if reader.table("https_certificate") {
+            let mut files = CertificateFiles {
+                chain: PathBuf::new(),
+                key: PathBuf::new(),
+            };
+            reader.required_path("https_certificate.chain", &mut files.chain);
+            reader.required_path("https_certificate.key", &mut files.key);
+            config.https_certificate = Some(files);
+        }
+        reader.table("sessions");
+        let sessions = &mut config.sessions;
+        reader.number("sessions.idle_s", 60..=31_536_000, &mut sessions.idle_s);
+        reader.number(
+            "sessions.absolute_s",
+            60..=31_536_000,
+            &mut sessions.absolute_s,
+        );
+        reader.number(
+            "sessions.attempts_per_account",
+            1..=100,
+            &mut sessions.attempts_per_account,
+        );
+        reader.number(
+            "sessions.attempts_per_source",
+            1..=10_000,
+            &mut sessions.attempts_per_source,
+        );
+        reader.number(
+            "sessions.attempt_every_s",
+            1..=3_600,
+            &mut sessions.attempt_every_s,
+        );
+        config
+    }
+}

@@ -1,1 +1,59 @@
-//! The catalogue database and its migrations.
+//! The catalogue database: people, projects, devices, settings.
+//!
+//! Owns the file `catalogue.db` in the data folder and its migrations. Promises that whoever holds a
+//! [`Db`] sees the newest schema. Knows no tables: each room owns its own statements.
+
+use std::ops::Deref;
+use std::path::Path;
+
+use fieldkeep_store::sql::{Database, DatabaseKey, Migration};
+
+pub use fieldkeep_store::sql::{Row, SqlError, Transaction, Value};
+
+/// The catalogue's file in the data folder.
+pub const FILE: &str = "catalogue.db";
+
+const MIGRATIONS: &[Migration] = &[Migration {
+    number: 1,
+    sql: include_str!("../migrations/catalogue/0001_first.sql"),
+}];
+
+/// The open catalogue. Cheap to clone; all clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Db(Database);
+
+impl Db {
+    /// Opens the catalogue of a data folder and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`SqlError::WrongKey`] and [`SqlError::Newer`] leave the file untouched.
+    pub async fn open(data: &Path, key: &DatabaseKey) -> Result<Self, SqlError> {
+        Database::open(&data.join(FILE), key, MIGRATIONS)
+            .await
+            .map(Self)
+    }
+}
+
+impl Deref for Db {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn two_processes_may_bring_the_schema_up_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = DatabaseKey::new([7; 32]);
+        let open = || Db::open(folder.path(), &key);
+        let (one, two, three) = tokio::join!(open(), open(), open());
+        for db in [one.unwrap(), two.unwrap(), three.unwrap()] {
+            assert!(db.fetch_all("SELECT id FROM project", &[]).await.is_ok());
+        }
+    }
+}

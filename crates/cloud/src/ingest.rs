@@ -1,1 +1,118 @@
 //! Front door for devices: MQTT and HTTPS with the device's certificate.
+//!
+//! Promises: nothing of a device is touched before `pki` has proved which device it is; a message is acknowledged only
+//! when it is durable; a device reaches its own topics only; bytes that cannot be read are kept apart and hold up
+//! nothing; a device that is disabled loses its live session within seconds; a device has one session.
+//! Opens no sockets: `serve` hands in connections whose handshake is done.
+
+mod https;
+mod live;
+mod mqtt;
+mod problem;
+mod records;
+mod session;
+mod up;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::sync::Arc;
+
+use fieldkeep_protocol::DeviceId;
+use fieldkeep_store::Store;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::clock::Clock;
+use crate::fleet::Fleet;
+use crate::pki::{Peer, Pki, Refused};
+use crate::projects::Projects;
+
+use live::{Cut, Live};
+use records::Records;
+
+/// Takes what devices send. Cheap to clone.
+#[derive(Clone)]
+pub struct Ingest(Arc<Inner>);
+
+struct Inner {
+    pki: Pki,
+    fleet: Fleet,
+    projects: Projects,
+    records: Records,
+    clock: Clock,
+    live: Live,
+}
+
+impl std::fmt::Debug for Ingest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ingest")
+    }
+}
+
+impl Ingest {
+    /// The front door to these rooms.
+    pub fn new(pki: Pki, fleet: Fleet, projects: Projects, store: Store, clock: Clock) -> Self {
+        let records = Records::new(store, clock.clone());
+        Self(Arc::new(Inner {
+            pki,
+            fleet,
+            projects,
+            records,
+            clock,
+            live: Live::default(),
+        }))
+    }
+
+    /// Speaks MQTT on a connection until it ends, or until `stop` returns.
+    pub async fn mqtt(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+        peer: Peer,
+        stop: impl Future<Output = ()> + Send,
+    ) {
+        session::run(&self.0, stream, peer, stop).await;
+    }
+
+    /// The routes of the device listener: enrolment and renewal. Every request must carry its [`Peer`] as an extension.
+    pub fn routes(&self) -> axum::Router {
+        https::routes(Arc::clone(&self.0))
+    }
+
+    /// Makes live sessions of devices whose state has changed prove themselves again, until dropped.
+    pub async fn run(&self) {
+        let mut changes = self.0.pki.watch();
+        loop {
+            match changes.recv().await {
+                Ok(device) => self.0.live.tell(device, Cut::Recheck),
+                Err(RecvError::Lagged(_)) => self.0.live.tell_all(Cut::Recheck),
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// The devices with a live session.
+    pub fn connected(&self) -> Vec<DeviceId> {
+        self.0.live.devices()
+    }
+}
+
+impl Inner {
+    /// Logs that a connection was turned away: for the operator, and for the device's people where it is known.
+    async fn turned_away(&self, peer: &Peer, refused: &Refused) {
+        let device = refused.device().map(|(_, device)| device.to_string());
+        tracing::warn!(
+            source = %peer.address.ip(),
+            reason = refused.code(),
+            device.id = device,
+            error = refused as &dyn std::error::Error,
+            "device refused"
+        );
+        if let Err(error) = self.fleet.refused(refused).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a refusal cannot be logged"
+            );
+        }
+    }
+}

@@ -11,6 +11,6 @@ pub mod ingest;
 pub mod keys;
 pub mod pki;
 pub mod projects;
-pub mod serve;
 pub mod series;
+pub mod serve;
 pub mod telemetry;

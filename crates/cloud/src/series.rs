@@ -1,1 +1,367 @@
 //! Project data over the store: append, scan, latest, live tail.
+//!
+//! Owns the way from an element to its stored channels, through deployments, and back from arrivals to elements. Every
+//! function takes a device's session or a grant and the project from it, so that no caller can reach into another
+//! project; elements beyond a grant's locations are not found. Promises that what `append` returned is durable.
+//! Decodes nothing and keeps nothing: the store does.
+
+mod live;
+mod width;
+
+use std::fmt;
+
+use fieldkeep_protocol::{DeviceId, ElementId, Epoch, Timestamp};
+use fieldkeep_store::{
+    AppendError, Bucket, ChannelsReceipt, Cursor, EpochLedger, Gap, Origin, Page, Point,
+    QuarantineState, Quarantined, Receipt, Source, Store, StoreError, TimeRange, Totals,
+};
+use futures_util::Stream;
+
+use crate::access::{Access, Grant, Read, Session};
+use crate::clock::Clock;
+use crate::pki::{DeviceSession, Pki, PkiError};
+use crate::projects::{Projects, ProjectsError};
+
+pub use live::Fresh;
+
+/// Where a page of points ended.
+pub type Position = Cursor;
+
+/// Why measurements cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SeriesError {
+    /// The element does not exist in the part of the project that the grant reaches.
+    #[error("there is no such element")]
+    NoElement,
+    /// The device does not exist in the part of the project that the grant reaches.
+    #[error("there is no such device")]
+    NoDevice,
+    /// The store failed.
+    #[error("the measurement store failed")]
+    Store(#[from] StoreError),
+    /// Deployments cannot be read.
+    #[error("deployments cannot be read")]
+    Projects(#[source] ProjectsError),
+    /// Devices cannot be read.
+    #[error("devices cannot be read")]
+    Pki(#[from] PkiError),
+}
+
+/// An element over a range, drawn with at most so many values.
+#[derive(Debug)]
+pub enum Drawn {
+    /// There are few enough points to show them all.
+    Points {
+        /// In the order of time.
+        points: Vec<Point>,
+        /// Stretches without a value.
+        gaps: Vec<Gap>,
+    },
+    /// Buckets of one width; empty ones are left out.
+    Buckets {
+        /// Their width.
+        width_us: i64,
+        /// In the order of time.
+        buckets: Vec<Bucket>,
+        /// Stretches without a value.
+        gaps: Vec<Gap>,
+    },
+}
+
+/// Measurements of projects. Cheap to clone.
+#[derive(Clone)]
+pub struct Series {
+    store: Store,
+    projects: Projects,
+    pki: Pki,
+    access: Access,
+    clock: Clock,
+}
+
+impl fmt::Debug for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Series")
+    }
+}
+
+/// For devices: the project and the device come from their certificate.
+impl Series {
+    /// Measurements over an open store.
+    #[must_use]
+    pub fn new(store: Store, projects: Projects, pki: Pki, access: Access, clock: Clock) -> Self {
+        Self {
+            store,
+            projects,
+            pki,
+            access,
+            clock,
+        }
+    }
+
+    /// Files a batch. Durable when this returns.
+    ///
+    /// # Errors
+    /// [`AppendError`] says whether the device keeps it and comes back, or the bytes are beyond help.
+    pub async fn append(
+        &self,
+        device: &DeviceSession,
+        bytes: &[u8],
+    ) -> Result<Receipt, AppendError> {
+        self.store
+            .append(origin(device), bytes, self.clock.now())
+            .await
+    }
+
+    /// Files a channel table. Durable when this returns; binding its channels to elements is `projects`'.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub async fn append_channels(
+        &self,
+        device: &DeviceSession,
+        bytes: &[u8],
+    ) -> Result<ChannelsReceipt, AppendError> {
+        self.store
+            .append_channels(origin(device), bytes, self.clock.now())
+            .await
+    }
+
+    /// Files a seal whose signature the caller has verified. Durable when this returns.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub async fn append_seal(
+        &self,
+        device: &DeviceSession,
+        bytes: &[u8],
+    ) -> Result<(), AppendError> {
+        self.store
+            .append_seal(origin(device), bytes, self.clock.now())
+            .await
+    }
+
+    /// Keeps bytes that cannot be read, bounded per device.
+    pub async fn quarantine(
+        &self,
+        device: &DeviceSession,
+        reason: &'static str,
+        bytes: &[u8],
+    ) -> Result<(), SeriesError> {
+        self.store
+            .quarantine(origin(device), reason, bytes, self.clock.now())
+            .await?;
+        Ok(())
+    }
+
+    /// Record numbers of an epoch in `[from, to)` that are not durable, lowest first.
+    pub async fn holes(
+        &self,
+        device: &DeviceSession,
+        epoch: Epoch,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<(u64, u64)>, SeriesError> {
+        Ok(self.store.holes(origin(device), epoch, from, to).await?)
+    }
+
+    /// The newest stored record time of all projects: what the cloud's own clock is judged by.
+    pub async fn newest(&self) -> Result<Option<Timestamp>, SeriesError> {
+        Ok(self.store.newest().await?)
+    }
+
+    /// Fails while the store does not answer.
+    pub async fn ready(&self) -> Result<(), SeriesError> {
+        self.store.newest().await?;
+        Ok(())
+    }
+}
+
+/// For people and services.
+impl Series {
+    /// At most `limit` raw points of an element, after a position.
+    pub async fn scan(
+        &self,
+        grant: &Grant<'_, Read>,
+        element: ElementId,
+        range: TimeRange,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page, SeriesError> {
+        let sources = self.sources(grant, element).await?;
+        let page = self.page(grant, &sources, range, after, limit).await?;
+        Ok(Page {
+            gaps: self.past(page.gaps),
+            ..page
+        })
+    }
+
+    /// An element over a range with at most `wanted` values: the points themselves where there are no more, else
+    /// buckets that lose no excursion.
+    pub async fn draw(
+        &self,
+        grant: &Grant<'_, Read>,
+        element: ElementId,
+        range: TimeRange,
+        wanted: usize,
+    ) -> Result<Drawn, SeriesError> {
+        let sources = self.sources(grant, element).await?;
+        let page = self.page(grant, &sources, range, None, wanted).await?;
+        if page.next.is_none() {
+            return Ok(Drawn::Points {
+                points: page.points,
+                gaps: self.past(page.gaps),
+            });
+        }
+        let width_us = width::bucket_width_us(range.from.as_micros(), range.to.as_micros(), wanted);
+        let found = self
+            .store
+            .buckets(grant.project(), &sources, range, width_us)
+            .await?;
+        Ok(Drawn::Buckets {
+            width_us,
+            buckets: found.buckets,
+            gaps: self.past(found.gaps),
+        })
+    }
+
+    /// The newest point of an element.
+    pub async fn latest(
+        &self,
+        grant: &Grant<'_, Read>,
+        element: ElementId,
+    ) -> Result<Option<Point>, SeriesError> {
+        let sources = self.sources(grant, element).await?;
+        Ok(self.store.latest(grant.project(), &sources).await?)
+    }
+
+    /// New points of everything that the session may read, from now on or after a sequence number that was seen. Ends
+    /// when the session would no longer be given out, within 5 seconds.
+    pub fn live(
+        &self,
+        session: Session<Read>,
+        after: Option<i64>,
+    ) -> impl Stream<Item = Fresh> + Send + use<> {
+        live::stream(self.clone(), session, after)
+    }
+
+    /// Which record numbers of a device are durable, by epoch.
+    pub async fn ledger(
+        &self,
+        grant: &Grant<'_, Read>,
+        device: DeviceId,
+    ) -> Result<Vec<EpochLedger>, SeriesError> {
+        let origin = self.reached(grant, device).await?;
+        Ok(self.store.ledger(origin).await?)
+    }
+
+    /// What a device sent that cannot be read, oldest first, and how much of it there was.
+    pub async fn quarantined(
+        &self,
+        grant: &Grant<'_, Read>,
+        device: DeviceId,
+    ) -> Result<(Vec<Quarantined>, QuarantineState), SeriesError> {
+        let origin = self.reached(grant, device).await?;
+        let messages = self.store.quarantined(origin).await?;
+        Ok((messages, self.store.quarantine_state(origin).await?))
+    }
+
+    /// How much of a device is stored.
+    pub async fn totals(
+        &self,
+        grant: &Grant<'_, Read>,
+        device: DeviceId,
+    ) -> Result<Totals, SeriesError> {
+        let origin = self.reached(grant, device).await?;
+        Ok(self.store.totals(origin).await?)
+    }
+
+    /// The store may end a page early; this one ends at the limit or with the range.
+    async fn page(
+        &self,
+        grant: &Grant<'_, Read>,
+        sources: &[Source],
+        range: TimeRange,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page, SeriesError> {
+        let mut all = Page {
+            next: after,
+            ..Page::default()
+        };
+        loop {
+            let left = limit.saturating_sub(all.points.len());
+            let page = self
+                .store
+                .scan(grant.project(), sources, range, all.next, left)
+                .await?;
+            all.points.extend(page.points);
+            join(&mut all.gaps, page.gaps);
+            all.next = page.next;
+            all.damaged += page.damaged;
+            if all.next.is_none() || all.points.len() >= limit {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Nothing is missing that is still to come: gaps end at the present.
+    fn past(&self, gaps: Vec<Gap>) -> Vec<Gap> {
+        let now = self.clock.now();
+        let past = gaps.into_iter().filter(|gap| gap.from < now);
+        past.map(|gap| Gap {
+            to: gap.to.min(now),
+            ..gap
+        })
+        .collect()
+    }
+
+    async fn sources(
+        &self,
+        grant: &Grant<'_, Read>,
+        element: ElementId,
+    ) -> Result<Vec<Source>, SeriesError> {
+        let found = self
+            .projects
+            .sources(grant, element)
+            .await
+            .map_err(SeriesError::Projects)?
+            .ok_or(SeriesError::NoElement)?;
+        let sources = found.into_iter().map(|source| Source {
+            device: source.device,
+            channel: source.channel,
+            from: source.from,
+            to: source.to,
+        });
+        Ok(sources.collect())
+    }
+
+    async fn reached(
+        &self,
+        grant: &Grant<'_, Read>,
+        device: DeviceId,
+    ) -> Result<Origin, SeriesError> {
+        let found = self.pki.device(grant, device).await?;
+        found.ok_or(SeriesError::NoDevice)?;
+        Ok(Origin {
+            project: grant.project(),
+            device,
+        })
+    }
+}
+
+fn origin(device: &DeviceSession) -> Origin {
+    Origin {
+        project: device.project(),
+        device: device.device(),
+    }
+}
+
+/// Appends the gaps of the next page; one that was cut by the page's end is one again.
+fn join(gaps: &mut Vec<Gap>, more: Vec<Gap>) {
+    for gap in more {
+        match gaps.last_mut() {
+            Some(last) if last.to == gap.from && last.reason == gap.reason => last.to = gap.to,
+            _ => gaps.push(gap),
+        }
+    }
+}

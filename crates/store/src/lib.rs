@@ -1,7 +1,45 @@
 //! Measurement store of Fieldkeep over SQL: batches, ledger, scans.
 //!
-//! Knows no HTTP and no users: callers prove access before they call, and say
-//! which device channels an element is read from. Also lends its SQL layer
-//! ([`sql`]) to the catalogue, so that one place knows the engines.
+//! Owns everything a device measured. Promises: what [`Store::append`] answered is durable; every acknowledged batch is
+//! there once; nothing is hidden, whatever the order, repetition or forking of arrivals; payloads are encrypted under
+//! their project's key and bound to their place. Knows no HTTP and no users: callers prove access before they call, and
+//! say which device channels an element is read from. Reads no clock. Also lends its SQL layer ([`sql`]) to the
+//! catalogue, so that one place knows the engines.
 
+mod append;
+mod arrivals;
+mod buckets;
+mod cipher;
+mod devices;
+mod error;
+mod explain;
+mod feed;
+mod gaps;
+mod latest;
+mod ledger;
+mod projects;
+mod quarantine;
+mod ranges;
+mod scan;
 pub mod sql;
+mod store;
+mod stream;
+mod sweep;
+mod tables;
+mod writer;
+
+pub use append::{ChannelsReceipt, Outcome, Receipt};
+pub use arrivals::{Arrival, Arrived, ArrivedChannel};
+pub use buckets::{Bucket, Buckets, MOST_BUCKETS};
+pub use cipher::{ProjectKey, ProjectKeyFuture, ProjectKeys};
+pub use error::{AppendError, KeyUnavailable, StoreError};
+pub use fieldkeep_protocol::channels::Kind as ChannelKind;
+pub use gaps::{Gap, GapReason};
+pub use ledger::{EpochLedger, Links, Totals};
+pub use quarantine::{QuarantineState, Quarantined};
+pub use scan::{Cursor, InvalidCursor, Page, Point, Source, TimeRange};
+pub use store::{Options, Origin, Store};
+pub use tables::{Channel, ChannelTable};
+
+#[cfg(test)]
+mod tests;

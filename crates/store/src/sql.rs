@@ -137,6 +137,14 @@ impl Database {
         }
     }
 
+    /// Lets the file grow to so many pages, as a full disk would.
+    #[cfg(test)]
+    pub(crate) async fn limit(&self, pages: u32) {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.limit(pages).await,
+        }
+    }
+
     async fn migrate(&self, migrations: &[Migration]) -> Result<(), SqlError> {
         let mut first = self.begin().await?;
         first
@@ -156,6 +164,16 @@ impl Database {
         }
         for step in migrations.iter().filter(|step| step.number > done) {
             let mut transaction = self.begin().await?;
+            // Another process may have come first since `done` was read.
+            let applied = transaction
+                .fetch_optional(
+                    "SELECT 1 FROM migration WHERE number = $1",
+                    &[step.number.into()],
+                )
+                .await?;
+            if applied.is_some() {
+                continue;
+            }
             for statement in step.sql.split(";\n").filter(|part| !part.trim().is_empty()) {
                 transaction.execute(statement, &[]).await?;
             }
@@ -238,3 +256,6 @@ impl Transaction {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,7 @@ CREATE TABLE sign_in_link (
 CREATE TABLE session (
     hash bytea PRIMARY KEY,
     person bytea NOT NULL REFERENCES person (id),
+    cause text NOT NULL,
     created_us bigint NOT NULL,
     seen_us bigint NOT NULL,
     expires_us bigint NOT NULL
@@ -111,6 +112,8 @@ CREATE TABLE device (
     PRIMARY KEY (project, id)
 );
 
+CREATE INDEX device_changed ON device (changed_us);
+
 CREATE TABLE certificate (
     fingerprint bytea PRIMARY KEY,
     serial bytea NOT NULL,
@@ -122,6 +125,8 @@ CREATE TABLE certificate (
     issued_us bigint NOT NULL,
     cause text NOT NULL
 );
+
+CREATE INDEX certificate_device ON certificate (device);
 
 CREATE TABLE claim (
     project bytea NOT NULL REFERENCES project (id),
@@ -163,6 +168,8 @@ CREATE TABLE deployment (
     to_us bigint,
     PRIMARY KEY (project, id)
 );
+
+CREATE UNIQUE INDEX deployment_open ON deployment (project, element) WHERE to_us IS NULL;
 
 CREATE INDEX deployment_element ON deployment (project, element, from_us);
 

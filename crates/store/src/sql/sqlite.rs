@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteRow, SqliteSynchronous, SqliteTypeInfo,
@@ -27,11 +28,19 @@ pub(super) struct Sqlite {
     readers: SqlitePool,
 }
 
+/// An open transaction, driven by plain statements: sqlx's own counts on a rollback that SQLite has done already when
+/// the disk is full, and its connection would refuse every transaction after that.
 #[derive(Debug)]
-pub(super) struct Open(sqlx::Transaction<'static, sqlx::Sqlite>);
+pub(super) struct Open {
+    connection: PoolConnection<sqlx::Sqlite>,
+    committed: bool,
+}
 
 impl Sqlite {
     pub(super) async fn open(path: &Path, key: &[u8; 32]) -> Result<Self, SqlError> {
+        // Before SQLCipher does it: this way OpenSSL installs no exit handler, which would free its tables under
+        // connection threads that are still closing. `.cargo/config.toml` does the same for SQLCipher's own.
+        openssl_sys::init();
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -68,12 +77,22 @@ impl Sqlite {
     }
 
     pub(super) async fn begin(&self) -> Result<Open, SqlError> {
-        let transaction = self
-            .writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(classify)?;
-        Ok(Open(transaction))
+        let mut open = Open {
+            connection: self.writer.acquire().await.map_err(classify)?,
+            committed: false,
+        };
+        open.execute("BEGIN IMMEDIATE", &[]).await?;
+        Ok(open)
+    }
+
+    /// Lets the file grow to so many pages, as a full disk would: on this connection's successors too.
+    #[cfg(test)]
+    pub(super) async fn limit(&self, pages: u32) {
+        let options = SqliteConnectOptions::clone(&self.writer.connect_options());
+        let pages = pages.to_string();
+        self.writer
+            .set_connect_options(options.pragma("max_page_count", pages));
+        drop(self.begin().await);
     }
 
     pub(super) async fn close(&self) {
@@ -89,7 +108,7 @@ impl Open {
         values: &[Value<'_>],
     ) -> Result<u64, SqlError> {
         let done = sqlx::query_with(sql, arguments(values)?)
-            .execute(&mut *self.0)
+            .execute(&mut *self.connection)
             .await
             .map_err(classify)?;
         Ok(done.rows_affected())
@@ -101,7 +120,7 @@ impl Open {
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, SqlError> {
         let rows = sqlx::query_with(sql, arguments(values)?)
-            .fetch_all(&mut *self.0)
+            .fetch_all(&mut *self.connection)
             .await
             .map_err(classify)?;
         rows.iter().map(row).collect()
@@ -115,10 +134,20 @@ impl Open {
         values: &[Value<'_>],
     ) -> Result<u64, SqlError> {
         let mut touched = 0;
-        for part in values.chunks(width * (PLACEHOLDERS / width)) {
-            let mut sql = String::with_capacity(head.len() + tail.len() + part.len() * 3);
+        let mut rest = values;
+        while !rest.is_empty() {
+            // A few fixed sizes, so that each statement is prepared once and found again in the cache.
+            let rows = [256, 64, 16, 4, 1]
+                .into_iter()
+                .find(|rows| rows * width <= rest.len().min(PLACEHOLDERS))
+                .unwrap_or(1);
+            let (part, after) = rest
+                .split_at_checked(rows * width)
+                .ok_or(SqlError::Column { column: rest.len() })?;
+            rest = after;
+            let mut sql = String::with_capacity(head.len() + tail.len() + 4 + part.len() * 2);
             sql.push_str(head);
-            for row in 0..part.len() / width {
+            for row in 0..rows {
                 sql.push_str(if row == 0 { " (" } else { ", (" });
                 sql.push_str(&"?,".repeat(width - 1));
                 sql.push_str("?)");
@@ -127,8 +156,7 @@ impl Open {
             sql.push_str(tail);
             // Built from literals and placeholders alone; no outside text is in it.
             let done = sqlx::query_with(AssertSqlSafe(sql).into_sql_str(), arguments(part)?)
-                .persistent(false)
-                .execute(&mut *self.0)
+                .execute(&mut *self.connection)
                 .await
                 .map_err(classify)?;
             touched += done.rows_affected();
@@ -136,8 +164,19 @@ impl Open {
         Ok(touched)
     }
 
-    pub(super) async fn commit(self) -> Result<(), SqlError> {
-        self.0.commit().await.map_err(classify)
+    pub(super) async fn commit(mut self) -> Result<(), SqlError> {
+        self.execute("COMMIT", &[]).await?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Open {
+    /// Closing the connection rolls back whatever state a failure, or a caller that went away, left it in.
+    fn drop(&mut self) {
+        if !self.committed {
+            self.connection.close_on_drop();
+        }
     }
 }
 

@@ -1,0 +1,354 @@
+//! API keys of a project: `fk_` and 64 hexadecimal digits, shown once, stored as a keyed hash.
+//!
+//! A key never allows more than whoever made it, in role or in locations. Revocation and expiry count at the
+//! next request; when a key was last used is written at most once a minute.
+
+use std::fmt::Write as _;
+
+use fieldkeep_protocol::{KeyId, PersonId, ProjectId, Timestamp};
+
+use super::grant::{Admin, Grant, Holder, Locations, SignedIn, Standing};
+use super::members::location_set;
+use super::people::valid_name;
+use super::roles::Role;
+use super::{Access, AccessError, Denied, Failure};
+use crate::db::Row;
+use crate::keys::{SealingKey, new_id, random};
+
+const MARK: &str = "fk_";
+/// `fk_` and 256 bits in hexadecimal.
+const LENGTH: usize = 3 + 64;
+/// What is stored in clear, so that a person recognises the key.
+const PREFIX: usize = 3 + 8;
+const USED_EVERY_US: i64 = 60_000_000;
+
+/// What a new key shall be.
+#[derive(Clone, Debug)]
+pub struct NewApiKey {
+    /// The name to show.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The part of the project that it reaches.
+    pub locations: Locations,
+    /// When it ends.
+    pub expires: Option<Timestamp>,
+}
+
+/// An API key, without its secret.
+#[derive(Clone, Debug)]
+pub struct ApiKey {
+    /// Which.
+    pub id: KeyId,
+    /// The name to show.
+    pub name: String,
+    /// The first characters of the secret.
+    pub prefix: String,
+    /// What it may do.
+    pub role: Role,
+    /// The part of the project that it reaches.
+    pub locations: Locations,
+    /// The person who made it; None for the program itself and for other keys.
+    pub created_by: Option<PersonId>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it ends.
+    pub expires: Option<Timestamp>,
+    /// When it was last used, within a minute.
+    pub used: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked: Option<Timestamp>,
+}
+
+impl Access {
+    /// Makes a key and answers it with its secret, which is not seen again.
+    ///
+    /// # Errors
+    /// [`AccessError::RoleAbove`] and [`AccessError::LocationsBeyond`]: nobody hands out more than they have.
+    pub async fn create_api_key(
+        &self,
+        grant: &Grant<'_, Admin>,
+        new: NewApiKey,
+    ) -> Result<(ApiKey, String), AccessError> {
+        let name = valid_name(&new.name)?;
+        if !grant.role().covers(new.role) {
+            return Err(AccessError::RoleAbove(new.role));
+        }
+        if !grant.locations().cover(&new.locations) {
+            return Err(AccessError::LocationsBeyond);
+        }
+        let now = self.0.clock.now();
+        if new.expires.is_some_and(|expires| expires <= now) {
+            return Err(AccessError::PastDate);
+        }
+        let project = grant.project();
+        let key = self.project_key(project).await?;
+        let id = new_id(&self.0.clock, KeyId::from_parts);
+        let secret = secret();
+        let hash = self.api_key_hash(&secret);
+        let prefix = secret[..PREFIX].to_owned();
+        let created_by = grant.actor().person();
+        let all = matches!(new.locations, Locations::All);
+        let mut transaction = self.0.db.begin().await?;
+        transaction
+            .execute(
+                "INSERT INTO api_key (project, id, hash, prefix, name_sealed, role, all_locations,
+                     created_by, created_us, expires_us)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                &[
+                    project.as_bytes().into(),
+                    id.as_bytes().into(),
+                    (&hash).into(),
+                    prefix.as_str().into(),
+                    (&key.seal("api_key.name", id.as_bytes(), name.as_bytes())).into(),
+                    new.role.name().into(),
+                    all.into(),
+                    created_by.as_ref().map(PersonId::as_bytes).into(),
+                    now.as_micros().into(),
+                    new.expires.map(Timestamp::as_micros).into(),
+                ],
+            )
+            .await?;
+        if let Locations::Only(locations) = &new.locations {
+            for location in locations {
+                transaction
+                    .execute(
+                        "INSERT INTO api_key_location (project, key, location) VALUES ($1, $2, $3)",
+                        &[
+                            project.as_bytes().into(),
+                            id.as_bytes().into(),
+                            location.as_bytes().into(),
+                        ],
+                    )
+                    .await?;
+            }
+        }
+        transaction.commit().await?;
+        tracing::info!(project.id = %project, key.id = %id, by = %grant.actor(), "API key made");
+        let made = ApiKey {
+            id,
+            name: name.to_owned(),
+            prefix,
+            role: new.role,
+            locations: new.locations,
+            created_by,
+            created: now,
+            expires: new.expires,
+            used: None,
+            revoked: None,
+        };
+        Ok((made, secret))
+    }
+
+    /// The project's keys, revoked and expired ones too, oldest first.
+    pub async fn api_keys(&self, grant: &Grant<'_, Admin>) -> Result<Vec<ApiKey>, AccessError> {
+        let project = grant.project();
+        let sealing = self.project_key(project).await?;
+        let rows = self
+            .0
+            .db
+            .fetch_all(
+                "SELECT id, name_sealed, prefix, role, all_locations, created_by, created_us,
+                        expires_us, used_us, revoked_us
+                 FROM api_key WHERE project = $1 ORDER BY created_us, id",
+                &[project.as_bytes().into()],
+            )
+            .await?;
+        let mut keys = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let key = self.api_key_from(row, project, &sealing).await?;
+            if grant.locations().cover(&key.locations) {
+                keys.push(key);
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Ends a key at once. Revoking twice changes nothing.
+    ///
+    /// # Errors
+    /// [`AccessError::KeyUnknown`] also when the key reaches further than the grant.
+    pub async fn revoke_api_key(
+        &self,
+        grant: &Grant<'_, Admin>,
+        id: KeyId,
+    ) -> Result<(), AccessError> {
+        let project = grant.project();
+        let standing = self.locations_of(project, id).await?;
+        if !standing.is_some_and(|locations| grant.locations().cover(&locations)) {
+            return Err(AccessError::KeyUnknown);
+        }
+        self.0
+            .db
+            .execute(
+                "UPDATE api_key SET revoked_us = $3
+                 WHERE project = $1 AND id = $2 AND revoked_us IS NULL",
+                &[
+                    project.as_bytes().into(),
+                    id.as_bytes().into(),
+                    self.0.clock.now().as_micros().into(),
+                ],
+            )
+            .await?;
+        tracing::info!(project.id = %project, key.id = %id, by = %grant.actor(), "API key revoked");
+        Ok(())
+    }
+
+    pub(super) async fn api_key_holder(&self, secret: &str) -> Result<SignedIn, Denied> {
+        if secret.len() != LENGTH || !secret.starts_with(MARK) {
+            return Err(Denied::Unauthenticated);
+        }
+        let now = self.0.clock.now().as_micros();
+        let row = self
+            .0
+            .db
+            .fetch_optional(
+                "SELECT project, id, used_us FROM api_key WHERE hash = $1
+                 AND revoked_us IS NULL AND (expires_us IS NULL OR expires_us > $2)",
+                &[(&self.api_key_hash(secret)).into(), now.into()],
+            )
+            .await?
+            .ok_or(Denied::Unauthenticated)?;
+        let project = ProjectId::from_bytes(row.array(0)?);
+        let key = KeyId::from_bytes(row.array(1)?);
+        let used = row.opt_i64(2)?;
+        if used.is_none_or(|used| now.saturating_sub(used) > USED_EVERY_US) {
+            self.0
+                .db
+                .execute(
+                    "UPDATE api_key SET used_us = $3 WHERE project = $1 AND id = $2",
+                    &[project.as_bytes().into(), key.as_bytes().into(), now.into()],
+                )
+                .await?;
+        }
+        Ok(SignedIn(Holder::ApiKey { project, key }))
+    }
+
+    /// The holder, if the key is neither revoked nor expired.
+    pub(super) async fn api_key_alive(
+        &self,
+        project: ProjectId,
+        key: KeyId,
+    ) -> Result<SignedIn, Denied> {
+        self.api_key_standing(project, key)
+            .await?
+            .map(|_| SignedIn(Holder::ApiKey { project, key }))
+            .ok_or(Denied::Unauthenticated)
+    }
+
+    pub(super) async fn api_key_standing(
+        &self,
+        project: ProjectId,
+        key: KeyId,
+    ) -> Result<Option<Standing>, Failure> {
+        let row = self
+            .0
+            .db
+            .fetch_optional(
+                "SELECT role FROM api_key WHERE project = $1 AND id = $2
+                 AND revoked_us IS NULL AND (expires_us IS NULL OR expires_us > $3)",
+                &[
+                    project.as_bytes().into(),
+                    key.as_bytes().into(),
+                    self.0.clock.now().as_micros().into(),
+                ],
+            )
+            .await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let role = stored_role(row.text(0)?)?;
+        let locations = self.locations_of(project, key).await?;
+        Ok(locations.map(|locations| Standing {
+            project,
+            role,
+            locations,
+        }))
+    }
+
+    async fn locations_of(
+        &self,
+        project: ProjectId,
+        key: KeyId,
+    ) -> Result<Option<Locations>, Failure> {
+        let values = [project.as_bytes().into(), key.as_bytes().into()];
+        let row = self
+            .0
+            .db
+            .fetch_optional(
+                "SELECT all_locations FROM api_key WHERE project = $1 AND id = $2",
+                &values,
+            )
+            .await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        if row.bool(0)? {
+            return Ok(Some(Locations::All));
+        }
+        let rows = self
+            .0
+            .db
+            .fetch_all(
+                "SELECT location FROM api_key_location WHERE project = $1 AND key = $2",
+                &values,
+            )
+            .await?;
+        Ok(Some(Locations::Only(location_set(&rows)?)))
+    }
+
+    async fn api_key_from(
+        &self,
+        row: &Row,
+        project: ProjectId,
+        sealing: &SealingKey,
+    ) -> Result<ApiKey, AccessError> {
+        let bytes: [u8; 16] = row.array(0)?;
+        let id = KeyId::from_bytes(bytes);
+        let created_by = match row.opt_bytes(5)? {
+            Some(_) => Some(PersonId::from_bytes(row.array(5)?)),
+            None => None,
+        };
+        Ok(ApiKey {
+            id,
+            name: sealing.open_text("api_key.name", &bytes, row.bytes(1)?)?,
+            prefix: row.text(2)?.to_owned(),
+            role: stored_role(row.text(3)?)?,
+            locations: self
+                .locations_of(project, id)
+                .await?
+                .ok_or(AccessError::KeyUnknown)?,
+            created_by,
+            created: Timestamp::from_micros(row.i64(6)?),
+            expires: row.opt_i64(7)?.map(Timestamp::from_micros),
+            used: row.opt_i64(8)?.map(Timestamp::from_micros),
+            revoked: row.opt_i64(9)?.map(Timestamp::from_micros),
+        })
+    }
+
+    fn api_key_hash(&self, secret: &str) -> [u8; 32] {
+        self.0
+            .keys
+            .instance()
+            .lookup("api_key.hash", secret.as_bytes())
+    }
+
+    async fn project_key(&self, project: ProjectId) -> Result<SealingKey, Failure> {
+        Ok(self.0.keys.project(project).await?)
+    }
+}
+
+fn stored_role(text: &str) -> Result<Role, Failure> {
+    text.parse().map_err(|_| Failure::Unknown("api_key.role"))
+}
+
+fn secret() -> String {
+    let bytes: [u8; 32] = random();
+    let mut text = String::with_capacity(LENGTH);
+    text.push_str(MARK);
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

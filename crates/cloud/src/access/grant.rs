@@ -1,0 +1,430 @@
+//! Keys in the sense of rule 1: values that prove what their holder may do, made by this room alone.
+//!
+//! A handler gets an owned key (`Session`, `SignedIn`, `OperatorSession`, `Nobody`); rooms with project data take the
+//! [`Grant`] that it lends. A grant cannot be forged, copied, kept, or used above its level:
+//!
+//! ```compile_fail
+//! use fieldkeep_cloud::access::{Grant, Read};
+//! use fieldkeep_protocol::ProjectId;
+//! // Private fields: nobody else can write one down.
+//! let forged: Grant<'_, Read> = Grant { project: ProjectId::from_bytes([0; 16]) };
+//! ```
+//! ```compile_fail
+//! use fieldkeep_cloud::access::{Grant, Read, Write};
+//! fn change(_: &Grant<'_, Write>) {}
+//! fn look(grant: &Grant<'_, Read>) {
+//!     change(grant); // reading is not writing
+//! }
+//! ```
+//! ```compile_fail
+//! use fieldkeep_cloud::access::{Grant, Read, Session};
+//! async fn work(_: Grant<'_, Read>) {}
+//! fn keep(session: Session<Read>) {
+//!     // a grant lives no longer than the session that lends it
+//!     tokio::spawn(work(session.grant()));
+//! }
+//! ```
+//! ```compile_fail
+//! use fieldkeep_cloud::access::{Grant, Read};
+//! fn double(grant: &Grant<'_, Read>) -> Grant<'static, Read> {
+//!     grant.clone()
+//! }
+//! ```
+//! What does compile: lower levels from higher ones.
+//! ```
+//! use fieldkeep_cloud::access::{Grant, Read, Session, Write};
+//! fn look(_: &Grant<'_, Read>) {}
+//! fn change(session: &Session<Write>) {
+//!     look(&session.grant().read());
+//! }
+//! ```
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::marker::PhantomData;
+
+use fieldkeep_protocol::{KeyId, LocationId, PersonId, ProjectId};
+
+use super::Task;
+use super::roles::{Action, Role};
+
+/// A level of a grant: an action, as a type.
+pub trait Level: sealed::Sealed + Send + Sync + 'static {
+    /// The action that a role must allow.
+    const ACTION: Action;
+}
+
+/// A level whose holder may also do what `Lower` allows.
+pub trait Implies<Lower: Level>: Level {}
+
+macro_rules! levels {
+    ($($(#[doc = $doc:literal])+ $name:ident;)+) => {$(
+        $(#[doc = $doc])+
+        #[derive(Debug)]
+        pub enum $name {}
+
+        impl sealed::Sealed for $name {}
+
+        impl Implies<$name> for $name {}
+    )+};
+}
+
+levels! {
+    /// May see the project's data.
+    Read;
+    /// May also see members and what was done.
+    Audit;
+    /// May change devices, claims, elements, locations.
+    Write;
+    /// May change the project and its members.
+    Admin;
+}
+
+impl Level for Read {
+    const ACTION: Action = Action::Read;
+}
+
+impl Level for Audit {
+    const ACTION: Action = Action::Audit;
+}
+
+impl Level for Write {
+    const ACTION: Action = Action::Write;
+}
+
+impl Level for Admin {
+    const ACTION: Action = Action::Administer;
+}
+
+// Every role that allows one of these also allows the lower one; a test compares this with the role table.
+impl Implies<Read> for Audit {}
+impl Implies<Read> for Write {}
+impl Implies<Read> for Admin {}
+impl Implies<Audit> for Admin {}
+impl Implies<Write> for Admin {}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// Who acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A person with a session.
+    Person(PersonId),
+    /// An API key of one project.
+    ApiKey(ProjectId, KeyId),
+    /// The program itself.
+    System(Task),
+}
+
+impl Actor {
+    /// The person, if it is one.
+    pub fn person(self) -> Option<PersonId> {
+        match self {
+            Self::Person(person) => Some(person),
+            Self::ApiKey(..) | Self::System(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Person(person) => person.fmt(f),
+            Self::ApiKey(_, key) => key.fmt(f),
+            Self::System(task) => write!(f, "system:{}", task.name()),
+        }
+    }
+}
+
+/// The part of a project that a grant reaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Locations {
+    /// The whole project, also what is at no location.
+    All,
+    /// These locations and nothing else.
+    Only(BTreeSet<LocationId>),
+}
+
+impl Locations {
+    /// Whether something at `location` (None: at no location) is in reach.
+    pub fn allow(&self, location: Option<LocationId>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(set) => location.is_some_and(|location| set.contains(&location)),
+        }
+    }
+
+    /// Whether everything in reach of `other` is in reach of this.
+    pub fn cover(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::All, _) => true,
+            (Self::Only(_), Self::All) => false,
+            (Self::Only(mine), Self::Only(theirs)) => theirs.is_subset(mine),
+        }
+    }
+}
+
+/// What an actor is in one project, as found when it asked.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    pub(super) project: ProjectId,
+    pub(super) role: Role,
+    pub(super) locations: Locations,
+}
+
+/// Proof that an actor may do `L` in one project. Only this room makes one; it lives no longer than the session
+/// or task that lends it, and is a snapshot: long streams ask again ([`Access::still_valid`](super::Access::still_valid)).
+pub struct Grant<'r, L> {
+    actor: Actor,
+    standing: &'r Standing,
+    _level: PhantomData<fn() -> L>,
+}
+
+impl<'r, L: Level> Grant<'r, L> {
+    pub(super) fn new(actor: Actor, standing: &'r Standing) -> Self {
+        Self {
+            actor,
+            standing,
+            _level: PhantomData,
+        }
+    }
+
+    /// The project that this grant is for.
+    pub fn project(&self) -> ProjectId {
+        self.standing.project
+    }
+
+    /// The part of the project that it reaches.
+    pub fn locations(&self) -> &'r Locations {
+        &self.standing.locations
+    }
+
+    /// Who holds it.
+    pub fn actor(&self) -> Actor {
+        self.actor
+    }
+
+    /// The holder's role; nothing above it may be handed out with this grant.
+    pub fn role(&self) -> Role {
+        self.standing.role
+    }
+
+    /// The same grant for a lower level.
+    pub fn lower<Lower: Level>(&self) -> Grant<'r, Lower>
+    where
+        L: Implies<Lower>,
+    {
+        Grant::new(self.actor, self.standing)
+    }
+
+    /// The same grant for reading.
+    pub fn read(&self) -> Grant<'r, Read>
+    where
+        L: Implies<Read>,
+    {
+        self.lower()
+    }
+}
+
+impl<L: Level> fmt::Debug for Grant<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Grant({} in {} by {})",
+            L::ACTION.name(),
+            self.standing.project,
+            self.actor
+        )
+    }
+}
+
+/// A handler's key for one project: owns what its grants borrow.
+pub struct Session<L> {
+    who: SignedIn,
+    standing: Standing,
+    _level: PhantomData<fn() -> L>,
+}
+
+impl<L: Level> Session<L> {
+    pub(super) fn new(who: SignedIn, standing: Standing) -> Self {
+        Self {
+            who,
+            standing,
+            _level: PhantomData,
+        }
+    }
+
+    /// Lends the grant.
+    pub fn grant(&self) -> Grant<'_, L> {
+        Grant::new(self.who.actor(), &self.standing)
+    }
+
+    /// Lends a grant for reading.
+    pub fn read(&self) -> Grant<'_, Read>
+    where
+        L: Implies<Read>,
+    {
+        self.grant().read()
+    }
+
+    /// The project that it is for.
+    pub fn project(&self) -> ProjectId {
+        self.standing.project
+    }
+
+    /// Who holds it.
+    pub fn signed_in(&self) -> &SignedIn {
+        &self.who
+    }
+
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+}
+
+impl<L: Level> fmt::Debug for Session<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session({:?})", self.grant())
+    }
+}
+
+/// What a credential proved to be.
+#[derive(Clone, Debug)]
+pub(super) enum Holder {
+    Person {
+        person: PersonId,
+        operator: bool,
+        must_set_password: bool,
+        session: [u8; 32],
+    },
+    ApiKey {
+        project: ProjectId,
+        key: KeyId,
+    },
+}
+
+/// A handler's key for what belongs to the caller alone: someone with a valid credential.
+#[derive(Clone, Debug)]
+pub struct SignedIn(pub(super) Holder);
+
+impl SignedIn {
+    /// Who it is.
+    pub fn actor(&self) -> Actor {
+        match self.0 {
+            Holder::Person { person, .. } => Actor::Person(person),
+            Holder::ApiKey { project, key } => Actor::ApiKey(project, key),
+        }
+    }
+
+    /// Whether it is an operator of the instance.
+    pub fn is_operator(&self) -> bool {
+        matches!(self.0, Holder::Person { operator: true, .. })
+    }
+
+    /// Whether it is a person without a password so far.
+    pub fn must_set_password(&self) -> bool {
+        matches!(
+            self.0,
+            Holder::Person {
+                must_set_password: true,
+                ..
+            }
+        )
+    }
+}
+
+/// A handler's key for the instance itself. It opens no project's data.
+#[derive(Debug)]
+pub struct OperatorSession(SignedIn);
+
+impl OperatorSession {
+    pub(super) fn new(who: SignedIn) -> Self {
+        Self(who)
+    }
+
+    /// Lends the grant.
+    pub fn grant(&self) -> OperatorGrant<'_> {
+        OperatorGrant::new(self.0.actor())
+    }
+
+    /// Who holds it.
+    pub fn signed_in(&self) -> &SignedIn {
+        &self.0
+    }
+}
+
+/// Proof that an actor may look after the instance.
+#[derive(Debug)]
+pub struct OperatorGrant<'r> {
+    actor: Actor,
+    _lender: PhantomData<&'r OperatorSession>,
+}
+
+impl OperatorGrant<'_> {
+    pub(super) fn new(actor: Actor) -> Self {
+        Self {
+            actor,
+            _lender: PhantomData,
+        }
+    }
+
+    /// Who holds it.
+    pub fn actor(&self) -> Actor {
+        self.actor
+    }
+}
+
+/// A handler's key for those few doors that are open to everyone: sign-in, health, the web app's files.
+#[derive(Clone, Copy, Debug)]
+pub struct Nobody(());
+
+impl Nobody {
+    /// Only the front door calls this, for a row that is told to be public.
+    pub fn admit() -> Self {
+        Self(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn implied<High: Implies<Low>, Low: Level>() -> (Action, Action) {
+        (High::ACTION, Low::ACTION)
+    }
+
+    #[test]
+    fn lower_levels_follow_from_the_role_table() {
+        for (high, low) in [
+            implied::<Audit, Read>(),
+            implied::<Write, Read>(),
+            implied::<Admin, Read>(),
+            implied::<Admin, Audit>(),
+            implied::<Admin, Write>(),
+        ] {
+            for role in Role::ALL {
+                assert!(
+                    !role.allows(high) || role.allows(low),
+                    "{role}: {} without {}",
+                    high.name(),
+                    low.name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn limited_locations_reach_nothing_else() {
+        let [here, there] = [1, 2].map(|byte| LocationId::from_bytes([byte; 16]));
+        let only = Locations::Only(BTreeSet::from([here]));
+        assert!(only.allow(Some(here)));
+        assert!(!only.allow(Some(there)));
+        assert!(!only.allow(None));
+        assert!(Locations::All.allow(None));
+        assert!(Locations::All.cover(&only));
+        assert!(!only.cover(&Locations::All));
+        assert!(!only.cover(&Locations::Only(BTreeSet::from([here, there]))));
+    }
+}

@@ -1,0 +1,84 @@
+//! Grants for the program's own work: a closed list of tasks, so that a reviewer sees every one.
+//!
+//! Nothing here is reached from outside: a request never becomes a task.
+
+use fieldkeep_protocol::ProjectId;
+
+use super::grant::{Actor, Grant, Level, Locations, OperatorGrant, Standing};
+use super::roles::Role;
+
+/// Why the program acts on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// A person at the machine runs `fieldkeep admin …`.
+    AdminCommand,
+    /// `fieldkeep demo` sets up its project.
+    Demo,
+    /// A device's batches, channels and messages are filed under its project.
+    Ingest,
+    /// A device that showed its claim or certificate is enrolled or renewed.
+    Enrolment,
+    /// State that depends on the time alone: late devices, expired claims.
+    Housekeeping,
+}
+
+impl Task {
+    /// The word for it in logs and in the trail.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AdminCommand => "admin-command",
+            Self::Demo => "demo",
+            Self::Ingest => "ingest",
+            Self::Enrolment => "enrolment",
+            Self::Housekeeping => "housekeeping",
+        }
+    }
+}
+
+/// The program acting for one task.
+pub fn system(task: Task) -> System {
+    System(task)
+}
+
+/// Lends grants for a task.
+#[derive(Clone, Copy, Debug)]
+pub struct System(Task);
+
+impl System {
+    /// The whole of one project. Whether it exists shows when the grant is used.
+    pub fn project(self, project: ProjectId) -> SystemSession {
+        tracing::trace!(task = self.0.name(), project.id = %project, "system grant");
+        SystemSession {
+            task: self.0,
+            standing: Standing {
+                project,
+                role: Role::Administrator,
+                locations: Locations::All,
+            },
+        }
+    }
+
+    /// The instance itself.
+    pub fn operator(&self) -> OperatorGrant<'_> {
+        OperatorGrant::new(Actor::System(self.0))
+    }
+
+    /// Which task it is.
+    pub fn task(self) -> Task {
+        self.0
+    }
+}
+
+/// A task's key for one project.
+#[derive(Debug)]
+pub struct SystemSession {
+    task: Task,
+    standing: Standing,
+}
+
+impl SystemSession {
+    /// Lends a grant of any level.
+    pub fn grant<L: Level>(&self) -> Grant<'_, L> {
+        Grant::new(Actor::System(self.task), &self.standing)
+    }
+}

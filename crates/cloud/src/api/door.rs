@@ -1,0 +1,257 @@
+//! The door: how a route comes to be, and what it asks of whoever knocks.
+//!
+//! Owns the rows of the route table. A row is accepted only if its handler's first argument is a key, so a handler that
+//! forgot to ask who is there does not compile. What a row needs is read off that type and told once: it feeds the
+//! guard, the OpenAPI document and the access matrix. The key is taken before the body is read, and before anything
+//! that is not in the table is told apart from what is.
+//!
+//! ```compile_fail
+//! use fieldkeep_cloud::api::{Problem, door::{Empty, door}};
+//! async fn forgot() -> Result<Empty, Problem> { Ok(Empty) }
+//! let row = door(http::Method::GET, "/api/v1/forgot", forgot, "A handler without a key");
+//! ```
+//! ```compile_fail
+//! use fieldkeep_cloud::api::{App, Problem, door::{Empty, door}};
+//! async fn state_is_no_key(_: App) -> Result<Empty, Problem> { Ok(Empty) }
+//! let row = door(http::Method::GET, "/api/v1/forgot", state_is_no_key, "A handler without a key");
+//! ```
+//! ```
+//! use fieldkeep_cloud::api::{App, Problem, door::{Empty, door}};
+//! async fn asks(_: fieldkeep_cloud::access::SignedIn, _: App) -> Result<Empty, Problem> { Ok(Empty) }
+//! let row = door(http::Method::GET, "/api/v1/asks", asks, "A handler with a key");
+//! ```
+
+mod answer;
+mod argument;
+mod credential;
+mod key;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::RequestExt as _;
+use axum::extract::{RawPathParams, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodFilter, on};
+use http::Method;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::Schema;
+use utoipa::openapi::path::Parameter;
+use utoipa::openapi::request_body::RequestBody;
+
+pub use answer::{Answer, Created, Empty, Json, Raw, RawKind, SetCookie};
+pub(super) use argument::nullable;
+pub use argument::{
+    Argument, At, BODY_MAX, Body, Given, Headers, Holds, Params, Query, QueryParam, Rest, Source,
+};
+pub(super) use credential::{clear_cookie, session_cookie};
+pub(super) use key::denied;
+pub use key::{Key, Needs};
+
+use super::App;
+use super::problem::{Code, Problem};
+
+/// The part of a request that a key is taken from; the body is out of reach.
+pub struct Head {
+    pub(super) parts: http::request::Parts,
+    pub(super) path: Vec<(String, String)>,
+}
+
+/// A request in the hands of the door.
+pub struct Incoming {
+    pub(super) head: Head,
+    pub(super) body: axum::body::Body,
+}
+
+impl Head {
+    fn parameter(&self, name: &str) -> Option<&str> {
+        self.path
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// What a handler's types tell of its operation.
+#[derive(Default)]
+pub struct Sketch {
+    pub(super) parameters: Vec<Parameter>,
+    pub(super) body: Option<RequestBody>,
+    pub(super) success: Vec<(String, utoipa::openapi::Response)>,
+    pub(super) schemas: Vec<(String, RefOr<Schema>)>,
+}
+
+type Served = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// One route: the only way into this front door.
+#[derive(Clone)]
+pub struct Row {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    pub(super) needs: Needs,
+    pub(super) summary: &'static str,
+    pub(super) operation: String,
+    pub(super) documented: bool,
+    pub(super) sketch: fn(&mut Sketch),
+    serve: Arc<dyn Fn(App, Incoming) -> Served + Send + Sync>,
+}
+
+/// An operation of the API.
+pub fn door<H, K, A>(method: Method, path: &'static str, handler: H, summary: &'static str) -> Row
+where
+    H: Handler<K, A>,
+    K: Key,
+{
+    Row {
+        method,
+        path,
+        needs: K::NEEDS,
+        summary,
+        operation: operation_id(std::any::type_name::<H>()),
+        documented: true,
+        sketch: H::sketch,
+        serve: Arc::new(move |app, incoming| {
+            let handler = handler.clone();
+            Box::pin(async move { handler.serve(app, incoming).await })
+        }),
+    }
+}
+
+/// A page for browsers: a row like any other, but no part of the API's document.
+pub fn page<H, K, A>(path: &'static str, handler: H, summary: &'static str) -> Row
+where
+    H: Handler<K, A>,
+    K: Key,
+{
+    Row {
+        documented: false,
+        ..door(Method::GET, path, handler, summary)
+    }
+}
+
+impl Row {
+    /// `GET /api/v1/me`, as the golden text names it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
+    /// What it asks of whoever knocks.
+    #[must_use]
+    pub const fn needs(&self) -> Needs {
+        self.needs
+    }
+
+    pub(super) fn mount(self, router: axum::Router<App>) -> axum::Router<App> {
+        let filter = MethodFilter::try_from(self.method.clone())
+            .expect("the table uses methods that HTTP defines");
+        let serve = self.serve;
+        router.route(
+            self.path,
+            on(filter, move |State(app): State<App>, request: Request| {
+                enter(app, request, serve)
+            }),
+        )
+    }
+}
+
+async fn enter(
+    app: App,
+    mut request: Request,
+    serve: Arc<dyn Fn(App, Incoming) -> Served + Send + Sync>,
+) -> Response {
+    let path = match request.extract_parts::<RawPathParams>().await {
+        Ok(params) => params
+            .iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect(),
+        // A path that is not UTF-8 after decoding names nothing; the guard still asks for a credential.
+        Err(_) => return unknown(State(app), request).await,
+    };
+    let (parts, body) = request.into_parts();
+    let head = Head { parts, path };
+    serve(app, Incoming { head, body }).await
+}
+
+/// Answers what is in no row: 401 without a good credential, 404 with one.
+pub(super) async fn unknown(State(app): State<App>, request: Request) -> Response {
+    refuse(&app, request, Code::NotFound).await
+}
+
+/// Answers a method that a path does not have: 401 without a good credential, 405 with one.
+pub(super) async fn wrong_method(State(app): State<App>, request: Request) -> Response {
+    refuse(&app, request, Code::MethodNotAllowed).await
+}
+
+async fn refuse(app: &App, request: Request, code: Code) -> Response {
+    let (parts, _) = request.into_parts();
+    match credential::signed_in(app, &parts).await {
+        Ok(_) => Problem::new(code).into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// A function whose first argument is a key and whose others can be read from a request.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a route: its first argument must be a key (`Session<L>`, `SignedIn`, \
+               `OperatorSession` or `Nobody`), the others arguments of the door, its result `Result<impl Answer, Problem>`"
+)]
+pub trait Handler<K, A>: Clone + Send + Sync + 'static {
+    /// Takes the key, reads the arguments in order, runs.
+    fn serve(self, app: App, incoming: Incoming) -> impl Future<Output = Response> + Send;
+
+    /// What its types tell of the operation.
+    fn sketch(sketch: &mut Sketch);
+}
+
+macro_rules! handler {
+    ($($name:ident: $argument:ident),*) => {
+        impl<F, Fut, R, K, $($argument,)*> Handler<K, ($($argument,)*)> for F
+        where
+            F: Fn(K, $($argument),*) -> Fut + Clone + Send + Sync + 'static,
+            Fut: Future<Output = Result<R, Problem>> + Send,
+            R: Answer,
+            K: Key,
+            $($argument: Argument,)*
+        {
+            #[allow(clippy::allow_attributes, unused_mut, reason = "without arguments nothing is taken out")]
+            async fn serve(self, app: App, mut incoming: Incoming) -> Response {
+                let key = match K::take(&app, &incoming.head).await {
+                    Ok(key) => key,
+                    Err(problem) => return problem.into_response(),
+                };
+                $(
+                    let $name = match $argument::take(&app, &mut incoming).await {
+                        Ok(argument) => argument,
+                        Err(problem) => return problem.into_response(),
+                    };
+                )*
+                match self(key, $($name),*).await {
+                    Ok(answer) => answer.respond(),
+                    Err(problem) => problem.into_response(),
+                }
+            }
+
+            fn sketch(sketch: &mut Sketch) {
+                K::sketch(sketch);
+                $($argument::sketch(sketch);)*
+                R::sketch(sketch);
+            }
+        }
+    };
+}
+
+handler!();
+handler!(first: A1);
+handler!(first: A1, second: A2);
+handler!(first: A1, second: A2, third: A3);
+handler!(first: A1, second: A2, third: A3, fourth: A4);
+
+/// `…::routes::projects::list` → `projects_list`. The document is committed, so a change of it is seen.
+fn operation_id(handler: &str) -> String {
+    let mut words = handler.rsplit("::");
+    let verb = words.next().unwrap_or_default();
+    let noun = words.next().unwrap_or_default();
+    format!("{noun}_{verb}")
+}

@@ -1,0 +1,159 @@
+//! What handlers answer, each with its status and its place in the document.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
+
+use super::Sketch;
+use crate::api::problem::{Code, Problem};
+
+/// A good answer of a handler.
+pub trait Answer: Send {
+    /// The response.
+    fn respond(self) -> Response;
+
+    /// Its place in the document.
+    fn sketch(sketch: &mut Sketch);
+}
+
+/// 200 with JSON.
+pub struct Json<T>(pub T);
+
+/// 201 with JSON.
+pub struct Created<T>(pub T);
+
+/// 204.
+pub struct Empty;
+
+/// An answer that sets or clears the session cookie.
+pub struct SetCookie<A> {
+    /// The cookie's text.
+    pub cookie: String,
+    /// The answer.
+    pub answer: A,
+}
+
+/// A response that is not JSON: a page, a stream. `T` says in the document what it is.
+pub struct Raw<T> {
+    response: Response,
+    kind: std::marker::PhantomData<fn() -> T>,
+}
+
+/// What a raw response is.
+pub trait RawKind: 'static {
+    /// Its media type.
+    const MEDIA_TYPE: &'static str;
+    /// What it holds, in a sentence.
+    const SAYS: &'static str;
+}
+
+impl<T> Raw<T> {
+    /// Wraps a response.
+    #[must_use]
+    pub const fn new(response: Response) -> Self {
+        Self {
+            response,
+            kind: std::marker::PhantomData,
+        }
+    }
+}
+
+fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
+    let body = match serde_json::to_vec(value) {
+        Ok(body) => body,
+        Err(error) => {
+            let problem = Problem::internal("an answer could not be written", &error);
+            return axum::response::IntoResponse::into_response(problem);
+        }
+    };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+fn sketch_json<T: ToSchema>(sketch: &mut Sketch, status: &str, says: &str) {
+    sketch.schemas.push((T::name().into_owned(), T::schema()));
+    T::schemas(&mut sketch.schemas);
+    let response = ResponseBuilder::new()
+        .description(says)
+        .content(
+            "application/json",
+            ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name(T::name())))
+                .build(),
+        )
+        .build();
+    sketch.success.push((status.to_owned(), response));
+}
+
+impl<T: Serialize + ToSchema + Send> Answer for Json<T> {
+    fn respond(self) -> Response {
+        json(StatusCode::OK, &self.0)
+    }
+
+    fn sketch(sketch: &mut Sketch) {
+        sketch_json::<T>(sketch, "200", "What was asked for.");
+    }
+}
+
+impl<T: Serialize + ToSchema + Send> Answer for Created<T> {
+    fn respond(self) -> Response {
+        json(StatusCode::CREATED, &self.0)
+    }
+
+    fn sketch(sketch: &mut Sketch) {
+        sketch_json::<T>(sketch, "201", "What was made.");
+    }
+}
+
+impl Answer for Empty {
+    fn respond(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        response
+    }
+
+    fn sketch(sketch: &mut Sketch) {
+        let response = ResponseBuilder::new().description("Done.").build();
+        sketch.success.push(("204".to_owned(), response));
+    }
+}
+
+impl<A: Answer> Answer for SetCookie<A> {
+    fn respond(self) -> Response {
+        let mut response = self.answer.respond();
+        match HeaderValue::from_str(&self.cookie) {
+            Ok(mut cookie) => {
+                cookie.set_sensitive(true);
+                response.headers_mut().append(header::SET_COOKIE, cookie);
+                response
+            }
+            Err(_) => axum::response::IntoResponse::into_response(Problem::new(Code::Internal)),
+        }
+    }
+
+    fn sketch(sketch: &mut Sketch) {
+        A::sketch(sketch);
+    }
+}
+
+impl<T: RawKind> Answer for Raw<T> {
+    fn respond(self) -> Response {
+        self.response
+    }
+
+    fn sketch(sketch: &mut Sketch) {
+        let response = ResponseBuilder::new()
+            .description(T::SAYS)
+            .content(T::MEDIA_TYPE, ContentBuilder::new().build())
+            .build();
+        sketch.success.push(("200".to_owned(), response));
+    }
+}

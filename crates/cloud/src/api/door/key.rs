@@ -1,0 +1,145 @@
+//! Keys that open a row, and what each asks for.
+//!
+//! Owns the translation from `access`'s refusals to problems: 401 no or bad credential, 404 not a member (existence
+//! stays hidden), 403 a member whose role is too low. Makes no key itself: `access` does.
+
+use std::future::Future;
+
+use fieldkeep_protocol::ProjectId;
+
+use super::{Head, Sketch, credential};
+use crate::access::{
+    Admin, Audit, Denied, Level, Nobody, OperatorSession, Read, Session, SignedIn, Write,
+};
+use crate::api::App;
+use crate::api::id::Named as _;
+use crate::api::problem::{Code, Problem};
+
+/// What a row asks of whoever knocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Needs {
+    /// Nothing: anybody on the network may.
+    Nobody,
+    /// A credential of any kind.
+    SignedIn,
+    /// The instance's operator.
+    Operator,
+    /// A member of the project who may read.
+    Read,
+    /// A member of the project who may see who did what.
+    Audit,
+    /// A member of the project who may change.
+    Write,
+    /// A member of the project who may administer.
+    Admin,
+}
+
+impl Needs {
+    /// As the golden text and the OpenAPI document say it.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::SignedIn => "signed in",
+            Self::Operator => "operator",
+            Self::Read => "project: read",
+            Self::Audit => "project: audit",
+            Self::Write => "project: write",
+            Self::Admin => "project: admin",
+        }
+    }
+}
+
+/// A handler's first argument: proof of who is there and of what they may do.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no key: a handler's first argument is `Session<L>`, `SignedIn`, `OperatorSession` or `Nobody`"
+)]
+pub trait Key: Sized + Send + 'static {
+    /// What the row needs.
+    const NEEDS: Needs;
+
+    /// Asks `access` for the key, from the head of the request alone.
+    fn take(app: &App, head: &Head) -> impl Future<Output = Result<Self, Problem>> + Send;
+
+    /// Path parameters that the key reads.
+    fn sketch(_sketch: &mut Sketch) {}
+}
+
+impl Key for Nobody {
+    const NEEDS: Needs = Needs::Nobody;
+
+    async fn take(_app: &App, head: &Head) -> Result<Self, Problem> {
+        // A foreign page must not sign a visitor in as somebody else.
+        credential::same_origin(&head.parts)?;
+        Ok(Self::admit())
+    }
+}
+
+impl Key for SignedIn {
+    const NEEDS: Needs = Needs::SignedIn;
+
+    async fn take(app: &App, head: &Head) -> Result<Self, Problem> {
+        credential::signed_in(app, &head.parts).await
+    }
+}
+
+impl Key for OperatorSession {
+    const NEEDS: Needs = Needs::Operator;
+
+    async fn take(app: &App, head: &Head) -> Result<Self, Problem> {
+        let actor = credential::signed_in(app, &head.parts).await?;
+        app.access.operator(actor).map_err(denied)
+    }
+}
+
+/// A level of a project session as rows name it.
+pub trait Named: Level {
+    /// What a row with it needs.
+    const NEEDS: Needs;
+}
+
+impl Named for Read {
+    const NEEDS: Needs = Needs::Read;
+}
+
+impl Named for Audit {
+    const NEEDS: Needs = Needs::Audit;
+}
+
+impl Named for Write {
+    const NEEDS: Needs = Needs::Write;
+}
+
+impl Named for Admin {
+    const NEEDS: Needs = Needs::Admin;
+}
+
+impl<L: Named> Key for Session<L> {
+    const NEEDS: Needs = L::NEEDS;
+
+    async fn take(app: &App, head: &Head) -> Result<Self, Problem> {
+        let actor = credential::signed_in(app, &head.parts).await?;
+        let project: ProjectId = head
+            .parameter(ProjectId::PARAMETER)
+            .and_then(|text| text.parse().ok())
+            .ok_or(Problem::new(Code::NotFound))?;
+        app.access
+            .session::<L>(actor, project)
+            .await
+            .map_err(denied)
+    }
+
+    fn sketch(sketch: &mut Sketch) {
+        super::argument::sketch_id::<ProjectId>(sketch);
+    }
+}
+
+/// The answers of `style.md` section 4, in one place.
+pub(in crate::api) fn denied(denied: Denied) -> Problem {
+    match denied {
+        Denied::Unauthenticated => Problem::new(Code::Unauthenticated),
+        Denied::NotFound => Problem::new(Code::NotFound),
+        Denied::Forbidden => Problem::new(Code::Forbidden),
+        Denied::Failed(failure) => Problem::unavailable("access could not be checked", &failure),
+    }
+}

@@ -1,0 +1,107 @@
+//! What rooms refuse, as problems: one exhaustive table per room.
+//!
+//! Owns which fault of a room is the client's (and then which field it names) and which is ours. Inner text goes to the
+//! log, never into a problem.
+
+use super::problem::{Code, Problem};
+use crate::access::{AccessError, Failure};
+use crate::fleet::FleetError;
+use crate::pki::PkiError;
+use crate::projects::ProjectsError;
+use crate::series::SeriesError;
+use fieldkeep_store::StoreError;
+
+/// The access data failed.
+pub(super) fn failure(failure: &Failure) -> Problem {
+    Problem::internal("the access data failed", failure)
+}
+
+/// People, sessions and keys.
+pub(super) fn access(error: AccessError) -> Problem {
+    match error {
+        AccessError::WrongCredentials => Problem::new(Code::SignInFailed),
+        AccessError::Throttled { retry_after_s } => {
+            Problem::new(Code::RateLimited).retry_after(retry_after_s)
+        }
+        AccessError::LinkRefused => Problem::new(Code::LinkInvalid),
+        AccessError::Password(fault) => Problem::field("password", fault.to_string()),
+        AccessError::PersonUnknown | AccessError::KeyUnknown => Problem::new(Code::NotFound),
+        AccessError::InvalidEmail => Problem::field("email", "is not an e-mail address"),
+        AccessError::InvalidName => Problem::field("name", error.to_string()),
+        AccessError::RoleAbove(_) => Problem::field("role", "allows more than your own role"),
+        AccessError::LocationsBeyond => Problem::field("locations", "reach further than your own"),
+        AccessError::PastDate => Problem::field("expires", "is past"),
+        AccessError::NotAPerson => {
+            Problem::new(Code::Forbidden).detail("only a person who signed in can do this")
+        }
+        AccessError::Failed(inner) => failure(&inner),
+    }
+}
+
+/// Projects and what they hold.
+pub(super) fn projects(error: ProjectsError) -> Problem {
+    match error {
+        ProjectsError::NoProject | ProjectsError::NotFound(_) => Problem::new(Code::NotFound),
+        ProjectsError::Invalid { field, reason } => Problem::field(field, reason.to_string()),
+        ProjectsError::Limited => Problem::new(Code::Forbidden).detail(error.to_string()),
+        ProjectsError::LocationInUse | ProjectsError::Overlap { .. } | ProjectsError::Ended => {
+            Problem::new(Code::Conflict).detail(error.to_string())
+        }
+        ProjectsError::Sql(_)
+        | ProjectsError::Keys(_)
+        | ProjectsError::Sealed(_)
+        | ProjectsError::Unknown(_)
+        | ProjectsError::Access(_) => Problem::internal("the catalogue failed", &error),
+    }
+}
+
+/// Devices and claims.
+pub(super) fn pki(error: PkiError) -> Problem {
+    match error {
+        PkiError::NotFound => Problem::new(Code::NotFound),
+        PkiError::NoEndpoint => {
+            Problem::unavailable("no listener for devices is announced", &error)
+        }
+        PkiError::Certificate(_)
+        | PkiError::Anchor(_)
+        | PkiError::Tls(_)
+        | PkiError::Keys(_)
+        | PkiError::Sealed(_)
+        | PkiError::Stored(_)
+        | PkiError::Sql(_) => Problem::internal("device identities failed", &error),
+    }
+}
+
+/// What is known of devices.
+pub(super) fn fleet(error: FleetError) -> Problem {
+    match error {
+        FleetError::NotFound => Problem::new(Code::NotFound),
+        FleetError::Pki(inner) => pki(inner),
+        FleetError::Keys(_)
+        | FleetError::Sealed(_)
+        | FleetError::Stored(_)
+        | FleetError::Sql(_) => Problem::internal("device states failed", &error),
+    }
+}
+
+/// Measurements.
+pub(super) fn series(error: SeriesError) -> Problem {
+    match error {
+        SeriesError::NoElement | SeriesError::NoDevice => Problem::new(Code::NotFound),
+        SeriesError::Projects(inner) => projects(inner),
+        SeriesError::Pki(inner) => pki(inner),
+        SeriesError::Store(StoreError::TooManyBuckets { .. }) => {
+            Problem::field("buckets", "are too many for this range")
+        }
+        SeriesError::Store(StoreError::Closed) => {
+            Problem::unavailable("the measurement store is closed", &error)
+        }
+        SeriesError::Store(
+            StoreError::Sql(_)
+            | StoreError::Commit(_)
+            | StoreError::Key(_)
+            | StoreError::Damaged { .. }
+            | StoreError::Encryption,
+        ) => Problem::internal("the measurement store failed", &error),
+    }
+}

@@ -1,0 +1,208 @@
+//! `fieldkeep admin doctor`: looks at what commonly goes wrong; each line is ok or the next thing to do.
+//!
+//! Looks from outside where it can: it resolves the name, connects to the
+//! listeners as a device or browser would and checks the certificate they
+//! show. Changes nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::Failure;
+use crate::access::{self, Task};
+use crate::clock::{Clock, rfc3339};
+use crate::config::Config;
+use crate::pki::State;
+use crate::serve::Base;
+
+const REACH: Duration = Duration::from_secs(5);
+/// Below this much room the doctor speaks up.
+const LOW_DISK: u64 = 2 << 30;
+/// A certificate with less life left than this was not renewed as it should.
+const LOW_CERTIFICATE_S: i64 = 20 * 86_400;
+/// 2026-01-01: this program did not exist before.
+const BEFORE_US: i64 = 1_767_225_600_000_000;
+
+struct Finding {
+    about: &'static str,
+    outcome: Result<String>,
+}
+
+pub(super) async fn run(config: &Config, json: bool) -> Result<(), Failure> {
+    let mut findings = Vec::new();
+    let clock = Clock::system();
+    add(&mut findings, "clock", judge_clock(&clock));
+    add(&mut findings, "disk", judge_disk(&config.data));
+    match Base::existing(config, clock).await {
+        Ok(base) => {
+            let key = format!("opens the data (id {})", base.keys.master_key_id());
+            add(&mut findings, "master key", Ok(key));
+            look_inside(&base, &mut findings).await;
+        }
+        Err(error) => add(&mut findings, "master key", Err(error.into())),
+    }
+    let healthy = findings.iter().all(|finding| finding.outcome.is_ok());
+    print(&findings, json);
+    if healthy {
+        Ok(())
+    } else {
+        Err(Failure::Failed(anyhow!("not everything is well")))
+    }
+}
+
+fn add(findings: &mut Vec<Finding>, about: &'static str, outcome: Result<String>) {
+    findings.push(Finding { about, outcome });
+}
+
+fn print(findings: &[Finding], json: bool) {
+    if json {
+        let list: Vec<Value> = findings
+            .iter()
+            .map(|finding| match &finding.outcome {
+                Ok(text) => json!({ "about": finding.about, "ok": true, "text": text }),
+                Err(error) => {
+                    json!({ "about": finding.about, "ok": false, "text": format!("{error:#}") })
+                }
+            })
+            .collect();
+        println!("{}", Value::from(list));
+        return;
+    }
+    for finding in findings {
+        match &finding.outcome {
+            Ok(text) => println!("ok    {:<12} {text}", finding.about),
+            Err(error) => println!("LOOK  {:<12} {error:#}", finding.about),
+        }
+    }
+}
+
+async fn look_inside(base: &Base, findings: &mut Vec<Finding>) {
+    let roots = roots(base);
+    for (about, endpoint) in endpoints(base).await {
+        let outcome = match endpoint {
+            Some(endpoint) => {
+                reach(&roots, &endpoint, base.clock.now().as_micros() / 1_000_000).await
+            }
+            None => Err(anyhow!(
+                "no server has run on this data: `fieldkeep serve --data …`"
+            )),
+        };
+        add(findings, about, outcome);
+    }
+    add(findings, "devices", devices(base).await);
+    let backups =
+        "there are none yet in this version: stop, copy the data folder, start; keep the key apart";
+    add(findings, "backups", Ok(backups.to_owned()));
+}
+
+fn judge_clock(clock: &Clock) -> Result<String> {
+    let now = clock.now();
+    if now.as_micros() < BEFORE_US {
+        bail!(
+            "{} cannot be right: set the time (`timedatectl set-ntp true`)",
+            rfc3339::format(now)
+        );
+    }
+    let synchronised = Path::new("/run/systemd/timesync/synchronized").exists();
+    let how = if synchronised {
+        "synchronised"
+    } else {
+        "whether it is synchronised cannot be seen here"
+    };
+    Ok(format!("{} ({how})", rfc3339::format(now)))
+}
+
+fn judge_disk(data: &Path) -> Result<String> {
+    let space = rustix::fs::statvfs(data)
+        .with_context(|| format!("there is no folder {}: give --data", data.display()))?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let text = format!(
+        "{:.1} GiB free at {}",
+        free as f64 / f64::from(1 << 30),
+        data.display()
+    );
+    if free < LOW_DISK {
+        bail!("{text}: make room, or ingest will tell loggers to keep their data");
+    }
+    Ok(text)
+}
+
+async fn endpoints(base: &Base) -> [(&'static str, Option<String>); 3] {
+    let devices = base.pki.endpoints().await.ok().flatten();
+    let (device, mqtt) = devices.map(|both| (both.device, both.mqtt)).unzip();
+    let https = base.people_endpoint().await.ok().flatten();
+    [("https", https), ("device", device), ("mqtt", mqtt)]
+}
+
+fn roots(base: &Base) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let pem = base.pki.server_root_pem();
+    for root in CertificateDer::pem_slice_iter(pem.as_bytes()).flatten() {
+        // What cannot be added cannot be trusted; the handshake then says so.
+        let _ = roots.add(root);
+    }
+    roots
+}
+
+/// Connects as a client would, and says which certificate was shown.
+async fn reach(roots: &RootCertStore, endpoint: &str, now_s: i64) -> Result<String> {
+    let (host, _) = endpoint.rsplit_once(':').context("an address has a port")?;
+    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())?;
+    let config = ClientConfig::builder()
+        .with_root_certificates(roots.clone())
+        .with_no_client_auth();
+    let connected = tokio::time::timeout(REACH, async {
+        let tcp = TcpStream::connect(endpoint).await.with_context(|| {
+            format!("{endpoint} does not answer: is `fieldkeep serve` running, the port open, the name right?")
+        })?;
+        let tls = TlsConnector::from(Arc::new(config))
+            .connect(name, tcp)
+            .await;
+        tls.with_context(|| {
+            format!("{endpoint} shows a certificate that clients refuse: start with --name {host}")
+        })
+    });
+    let stream = connected
+        .await
+        .with_context(|| format!("{endpoint} does not answer in time"))??;
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let leaf = chain.first().context("no certificate was shown")?;
+    let (_, leaf) = X509Certificate::from_der(leaf).context("the certificate cannot be read")?;
+    let left_s = leaf.validity().not_after.timestamp() - now_s;
+    if left_s < LOW_CERTIFICATE_S {
+        bail!(
+            "{endpoint}: the certificate ends in {} days: restart the server to renew it",
+            left_s / 86_400
+        );
+    }
+    Ok(format!(
+        "{endpoint}, TLS 1.3, certificate good for {} days",
+        left_s / 86_400
+    ))
+}
+
+async fn devices(base: &Base) -> Result<String> {
+    let task = access::system(Task::AdminCommand);
+    let (mut active, mut other) = (0, 0);
+    for project in base.projects.all(task).await? {
+        let session = task.project(project.id);
+        for device in base.pki.devices(&session.grant()).await? {
+            *(if device.state == State::Active {
+                &mut active
+            } else {
+                &mut other
+            }) += 1;
+        }
+    }
+    Ok(format!(
+        "{active} active, {other} disabled; why one is silent is on its page in the web app"
+    ))
+}

@@ -1,0 +1,503 @@
+//! One MQTT session of one device, from its first byte to its last.
+//!
+//! Promises: messages are worked on side by side and answered in the order they came; nothing is read while 16 wait,
+//! so a device is slowed down, not dropped; the session ends when its device is disabled, its certificate ends,
+//! a newer session of the device opens, the client is silent for too long, or the server stops.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::time::Duration;
+
+use fieldkeep_protocol::message::{Ledger, Level, Time};
+use fieldkeep_protocol::topic::{Down, Topic, parse_down};
+use fieldkeep_protocol::{Span, Spans, limits};
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Inner;
+use super::live::{Cut, Seat};
+use super::mqtt::{
+    Broken, ConnectReasonCode, DisconnectReasonCode, Framer, IN_FLIGHT, Input, SubackReasonCode,
+};
+use super::up::{self, Answer, Kept};
+use crate::pki::{DeviceSession, Peer, Refused};
+
+/// From the end of the handshake to the client's CONNECT.
+const CONNECT: Duration = Duration::from_secs(10);
+/// A client that takes nothing for this long is gone.
+const WRITE: Duration = Duration::from_secs(20);
+const BUFFER: usize = 4_096;
+/// Messages that one device may send before it is slowed to [`RATE`] a second.
+const BURST: u64 = 5_000;
+const RATE: u64 = 500;
+
+/// How a session ended, for the log.
+type End = &'static str;
+
+pub(super) async fn run(
+    inner: &Inner,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    peer: Peer,
+    stop: impl Future<Output = ()> + Send,
+) {
+    let mut link = Link::new(stream);
+    let judged = inner.pki.authenticate(&peer).await;
+    if let Err(refused) = &judged {
+        inner.turned_away(&peer, refused).await;
+    }
+    let (client_id, keep_alive_s) = match timeout(CONNECT, link.connect()).await {
+        Ok(Ok(connect)) => connect,
+        Ok(Err(end)) => return log_unopened(&peer, end),
+        Err(_) => return log_unopened(&peer, "connect_timeout"),
+    };
+    match judged {
+        Ok(session) => {
+            open(
+                inner,
+                &mut link,
+                &session,
+                &peer,
+                client_id,
+                keep_alive_s,
+                stop,
+            )
+            .await
+        }
+        Err(refused) => {
+            let code = match refused {
+                Refused::Inactive { .. } => ConnectReasonCode::Banned,
+                Refused::Unavailable(_) => ConnectReasonCode::ServerUnavailable,
+                Refused::NoCertificate
+                | Refused::Certificate(_)
+                | Refused::Unknown { .. }
+                | Refused::Expired { .. } => ConnectReasonCode::NotAuthorized,
+            };
+            link.refuse(code, &refused.to_string()).await;
+        }
+    }
+}
+
+fn log_unopened(peer: &Peer, reason: End) {
+    tracing::warn!(source = %peer.address.ip(), reason, "MQTT session not opened");
+}
+
+async fn open(
+    inner: &Inner,
+    link: &mut Link<impl AsyncRead + AsyncWrite + Unpin + Send>,
+    session: &DeviceSession,
+    peer: &Peer,
+    client_id: String,
+    keep_alive_s: u16,
+    stop: impl Future<Output = ()> + Send,
+) {
+    let own = session.device().to_string();
+    if !client_id.is_empty() && client_id != own {
+        tracing::warn!(
+            source = %peer.address.ip(),
+            reason = "client_id",
+            device.id = own,
+            "MQTT session refused"
+        );
+        let text =
+            "A session was refused: its client id is not the device that the certificate names.";
+        up::line(inner, session, Level::Warning, "client_id", text).await;
+        let why = "the client id must be the device that the certificate names";
+        return link
+            .refuse(ConnectReasonCode::ClientIdentifierNotValid, why)
+            .await;
+    }
+    let mut seat = inner.live.enter(session.device());
+    // Again, now that a change would be told: it may have come since the handshake.
+    let entered = match inner.pki.still_valid(session).await {
+        Ok(true) => inner
+            .fleet
+            .connected(session)
+            .await
+            .map_err(|error| error.to_string()),
+        Ok(false) => {
+            return link
+                .refuse(ConnectReasonCode::Banned, "the device was disabled")
+                .await;
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(error) = entered {
+        tracing::error!(device.id = own, error, "a session cannot be opened");
+        let why = "the cloud cannot open sessions at the moment";
+        return link.refuse(ConnectReasonCode::ServerUnavailable, why).await;
+    }
+    let assigned = client_id.is_empty().then_some(own.as_str());
+    tracing::info!(device.id = own, project.id = %session.project(), source = %peer.address.ip(), "device connected");
+    let end = match link.framer.accept(keep_alive_s, assigned) {
+        Ok(()) => live(inner, link, session, &mut seat, stop).await,
+        Err(broken) => broken.code(),
+    };
+    link.close().await;
+    if seat.is_newest() {
+        inner.fleet.disconnected(session);
+    }
+    tracing::info!(device.id = own, project.id = %session.project(), reason = end, "device disconnected");
+}
+
+/// The open session: reads, works, answers, until something ends it.
+async fn live(
+    inner: &Inner,
+    link: &mut Link<impl AsyncRead + AsyncWrite + Unpin + Send>,
+    session: &DeviceSession,
+    seat: &mut Seat,
+    stop: impl Future<Output = ()> + Send,
+) -> End {
+    let mut stop = pin!(stop);
+    let mut working: FuturesOrdered<BoxFuture<'_, Answer>> = FuturesOrdered::new();
+    let mut rate = Rate::new();
+    let silence = link.framer.silence().unwrap_or(CONNECT);
+    let mut last_heard = Instant::now();
+    let left_us = session.not_after().saturating_since(inner.clock.now());
+    let over = Instant::now() + Duration::from_micros(u64::try_from(left_us).unwrap_or(0));
+    loop {
+        while working.len() < usize::from(IN_FLIGHT) {
+            let Some(input) = link.inputs.pop_front() else {
+                break;
+            };
+            match input {
+                Input::Publish {
+                    packet,
+                    topic,
+                    payload,
+                } => {
+                    rate.count();
+                    working.push_back(Box::pin(up::receive(
+                        inner, session, packet, topic, payload,
+                    )));
+                }
+                input => {
+                    if let Err(end) = answer_now(inner, link, session, input).await {
+                        drain(link, &mut working).await;
+                        return end;
+                    }
+                }
+            }
+        }
+        if let Err(end) = link.flush().await {
+            return end;
+        }
+        let may_read = link.inputs.is_empty() && working.len() < usize::from(IN_FLIGHT);
+        let paused = rate.paused_until();
+        tokio::select! {
+            biased;
+            cut = seat.told() => match cut {
+                Cut::TakenOver => return link.part(DisconnectReasonCode::SessionTakenOver, "taken_over"),
+                Cut::Recheck => match inner.pki.still_valid(session).await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        let text = "The session was ended: the device was disabled or its certificate is over.";
+                        up::line(inner, session, Level::Warning, "session_cut", text).await;
+                        return link.part(DisconnectReasonCode::AdministrativeAction, "device_inactive");
+                    }
+                    Err(error) => {
+                        tracing::error!(error = &error as &dyn std::error::Error, "a live session cannot be judged");
+                        return link.part(DisconnectReasonCode::UnspecifiedError, "unavailable");
+                    }
+                },
+            },
+            () = &mut stop => {
+                drain(link, &mut working).await;
+                return link.part(DisconnectReasonCode::ServerShuttingDown, "server_stops");
+            }
+            () = sleep_until(over) => {
+                return link.part(DisconnectReasonCode::NotAuthorized, "certificate_expired");
+            }
+            Some(answer) = working.next(), if !working.is_empty() => {
+                if let Err(broken) = link.framer.puback(answer.packet, answer.code) {
+                    return broken.code();
+                }
+                if let Some(kept) = answer.ledger
+                    && let Err(end) = send_ledger(inner, link, session, kept).await
+                {
+                    return end;
+                }
+            }
+            () = sleep_until(last_heard + silence), if may_read && paused.is_none() => {
+                return link.part(DisconnectReasonCode::KeepAliveTimeout, "keep_alive_timeout");
+            }
+            () = sleep_until(paused.unwrap_or(last_heard)), if paused.is_some() => {
+                last_heard = Instant::now();
+            }
+            read = link.read(), if may_read && paused.is_none() => match read {
+                Ok(()) => last_heard = Instant::now(),
+                Err(end) => {
+                    drain(link, &mut working).await;
+                    return end;
+                }
+            },
+        }
+    }
+}
+
+/// Answers what needs no work. An error is how the session ends.
+async fn answer_now(
+    inner: &Inner,
+    link: &mut Link<impl AsyncRead + AsyncWrite + Unpin + Send>,
+    session: &DeviceSession,
+    input: Input,
+) -> Result<(), End> {
+    match input {
+        Input::Subscribe { packet, filters } => {
+            let mut codes = Vec::with_capacity(filters.len());
+            let mut wants_time = false;
+            for filter in &filters {
+                codes.push(match parse_down(filter) {
+                    Some((device, down)) if device == session.device() => {
+                        wants_time |= down == Down::Time;
+                        SubackReasonCode::GrantedQos0
+                    }
+                    _ => {
+                        tracing::warn!(
+                            device.id = %session.device(),
+                            reason = "subscription_refused",
+                            "subscription refused"
+                        );
+                        let text = format!(
+                            "A subscription was refused: {filter} is not a topic to this device."
+                        );
+                        up::line(
+                            inner,
+                            session,
+                            Level::Warning,
+                            "subscription_refused",
+                            &text,
+                        )
+                        .await;
+                        SubackReasonCode::NotAuthorized
+                    }
+                });
+            }
+            link.framer
+                .suback(packet, codes)
+                .map_err(|broken| broken.code())?;
+            if wants_time {
+                send_time(inner, link, session).await?;
+            }
+            Ok(())
+        }
+        Input::Unsubscribe { packet, filters } => link
+            .framer
+            .unsuback(packet, filters)
+            .map_err(|broken| broken.code()),
+        Input::Disconnect => Err("goodbye"),
+        Input::Connect { .. } | Input::Publish { .. } => {
+            Err(link.part(DisconnectReasonCode::ProtocolError, "mqtt_protocol"))
+        }
+    }
+}
+
+/// The time, unless this cloud has reason to doubt its own clock.
+async fn send_time(
+    inner: &Inner,
+    link: &mut Link<impl AsyncRead + AsyncWrite + Unpin + Send>,
+    session: &DeviceSession,
+) -> Result<(), End> {
+    let now = match inner.records.sound_time().await {
+        Ok(Some(now)) => now,
+        Ok(None) => {
+            tracing::error!(
+                "this machine's clock is behind the newest records: no time is given to devices"
+            );
+            return Ok(());
+        }
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the clock cannot be judged"
+            );
+            return Ok(());
+        }
+    };
+    let mut bytes = [0; limits::TIME_BYTES];
+    let length = Time { now }
+        .encode(&mut bytes)
+        .map_err(|_| "time_unencodable")?;
+    let topic = Topic::down(session.device(), Down::Time);
+    let bytes = bytes.get(..length).unwrap_or_default();
+    link.framer
+        .publish(&topic, bytes)
+        .map_err(|broken| broken.code())
+}
+
+/// Which of the records that the device keeps are missing here.
+async fn send_ledger(
+    inner: &Inner,
+    link: &mut Link<impl AsyncRead + AsyncWrite + Unpin + Send>,
+    session: &DeviceSession,
+    kept: Kept,
+) -> Result<(), End> {
+    let from = kept.oldest.unwrap_or(kept.next);
+    let (next, holes) = match inner
+        .records
+        .ledger(session, kept.epoch, from, kept.next)
+        .await
+    {
+        Ok(ledger) => ledger,
+        Err(error) => {
+            tracing::error!(
+                device.id = %session.device(),
+                error = &error as &dyn std::error::Error,
+                "the ledger cannot be read"
+            );
+            return Err(link.part(DisconnectReasonCode::UnspecifiedError, "unavailable"));
+        }
+    };
+    let holes: Vec<Span> = holes
+        .into_iter()
+        .take(limits::HOLES)
+        .map(|(first, last)| Span { first, last })
+        .collect();
+    let ledger = Ledger {
+        epoch: kept.epoch,
+        next,
+        holes: Spans::new(&holes),
+    };
+    let mut bytes = vec![0; limits::LEDGER_BYTES];
+    let length = ledger
+        .encode(&mut bytes)
+        .map_err(|_| "ledger_unencodable")?;
+    let topic = Topic::down(session.device(), Down::Ledger);
+    let bytes = bytes.get(..length).unwrap_or_default();
+    link.framer
+        .publish(&topic, bytes)
+        .map_err(|broken| broken.code())
+}
+
+/// Finishes what was begun, so that what became durable is also answered where the client still listens.
+async fn drain(
+    link: &mut Link<impl AsyncRead + AsyncWrite + Unpin + Send>,
+    working: &mut FuturesOrdered<BoxFuture<'_, Answer>>,
+) {
+    while let Some(answer) = working.next().await {
+        if link.framer.puback(answer.packet, answer.code).is_err() {
+            return;
+        }
+    }
+}
+
+/// A stream with its framing.
+struct Link<S> {
+    stream: S,
+    framer: Framer,
+    inputs: VecDeque<Input>,
+    buffer: Vec<u8>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
+    fn new(stream: S) -> Self {
+        Self {
+            stream,
+            framer: Framer::new(),
+            inputs: VecDeque::new(),
+            buffer: vec![0; BUFFER],
+        }
+    }
+
+    /// Waits for the first packet, which must be a CONNECT.
+    async fn connect(&mut self) -> Result<(String, u16), End> {
+        while self.inputs.is_empty() {
+            let read = self.read().await;
+            if read.is_err() {
+                let _ = self.flush().await;
+            }
+            read?;
+        }
+        match self.inputs.pop_front() {
+            Some(Input::Connect {
+                client_id,
+                keep_alive_s,
+            }) => Ok((client_id, keep_alive_s)),
+            _ => Err("mqtt_protocol"),
+        }
+    }
+
+    /// Reads once and frames what came. May be cancelled: bytes are taken whole or not at all.
+    async fn read(&mut self) -> Result<(), End> {
+        let length = match self.stream.read(&mut self.buffer).await {
+            Ok(0) => return Err("closed"),
+            Ok(length) => length,
+            Err(_) => return Err("connection_lost"),
+        };
+        let bytes = self.buffer.get(..length).unwrap_or_default();
+        self.framer
+            .feed(bytes, &mut self.inputs)
+            .map_err(|broken: Broken| broken.code())
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        let output = self.framer.output();
+        if output.is_empty() {
+            return Ok(());
+        }
+        let written = timeout(WRITE, async {
+            self.stream.write_all(output).await?;
+            self.stream.flush().await
+        })
+        .await;
+        self.framer.output().clear();
+        match written {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err("connection_lost"),
+            Err(_) => Err("write_timeout"),
+        }
+    }
+
+    /// Says goodbye with a reason; it is written when the link is closed.
+    fn part(&mut self, code: DisconnectReasonCode, end: End) -> End {
+        // A session that the library has ended already has said its reason.
+        let _ = self.framer.disconnect(code);
+        end
+    }
+
+    async fn refuse(&mut self, code: ConnectReasonCode, why: &str) {
+        if self.framer.refuse(code, why).is_ok() {
+            self.close().await;
+        }
+    }
+
+    /// Writes what is left and ends the stream properly; neither matters to a client that is gone.
+    async fn close(&mut self) {
+        let _ = self.flush().await;
+        let _ = timeout(WRITE, self.stream.shutdown()).await;
+    }
+}
+
+/// How fast one device may send: a burst, then so many a second. Who is faster is read more slowly.
+struct Rate {
+    left: u64,
+    since: Instant,
+}
+
+impl Rate {
+    fn new() -> Self {
+        Self {
+            left: BURST,
+            since: Instant::now(),
+        }
+    }
+
+    fn count(&mut self) {
+        let seconds = self.since.elapsed().as_secs();
+        if seconds > 0 {
+            self.since += Duration::from_secs(seconds);
+            self.left = self
+                .left
+                .saturating_add(seconds.saturating_mul(RATE))
+                .min(BURST);
+        }
+        self.left = self.left.saturating_sub(1);
+    }
+
+    fn paused_until(&self) -> Option<Instant> {
+        let until = self.since + Duration::from_secs(1);
+        (self.left == 0 && Instant::now() < until).then_some(until)
+    }
+}

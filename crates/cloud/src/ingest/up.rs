@@ -1,0 +1,308 @@
+//! What a device publishes, message by message: kept, then answered.
+//!
+//! Promises that the answer 0x00 follows durability, that bytes which can never be read are quarantined and answered
+//! 0x99 so that the device goes on, and that everything else which fails is answered 0x97: keep, come back.
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use fieldkeep_protocol::channels::Kind;
+use fieldkeep_protocol::message::{Level, LogLine, State};
+use fieldkeep_protocol::seal::Seal;
+use fieldkeep_protocol::topic::{self, Up};
+use fieldkeep_protocol::{Epoch, Timestamp, limits};
+use fieldkeep_store::{AppendError, ChannelTable, Outcome, StoreError};
+
+use super::Inner;
+use super::mqtt::{Payload, PubackReasonCode};
+use crate::access::{Task, Write, system};
+use crate::fleet::FleetError;
+use crate::pki::{DeviceSession, PkiError};
+use crate::projects::{ChannelDescription, DeviceChannels, ProjectsError, ValueKind};
+
+/// 2000-01-01T00:00:00Z: the store holds what is older, so no readable record is before this.
+const FIRST_RECORD: Timestamp = Timestamp::from_micros(946_684_800_000_000);
+
+/// The answer to one message.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) packet: u16,
+    pub(super) code: PubackReasonCode,
+    /// The device said what it keeps: tell it what is missing, once all before this is answered.
+    pub(super) ledger: Option<Kept>,
+}
+
+/// What a device's journal holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept {
+    pub(super) epoch: Epoch,
+    pub(super) oldest: Option<u64>,
+    pub(super) next: u64,
+}
+
+/// Why a message is not kept.
+#[derive(Debug, thiserror::Error)]
+enum Unkept {
+    #[error("{reason}")]
+    Unreadable {
+        code: &'static str,
+        reason: &'static str,
+    },
+    #[error("the disk is full")]
+    Full(#[source] StoreError),
+    #[error("the measurement store failed")]
+    Store(#[source] StoreError),
+    #[error("the device's identity cannot be read")]
+    Pki(#[from] PkiError),
+    #[error("the device's channels cannot be bound")]
+    Projects(#[from] ProjectsError),
+    #[error("the device's log cannot be written")]
+    Fleet(#[from] FleetError),
+}
+
+impl From<AppendError> for Unkept {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Undecodable(error) => Self::Unreadable {
+                code: "undecodable",
+                reason: error.as_str(),
+            },
+            AppendError::Full(source) => Self::Full(source),
+            AppendError::Unavailable(source) => Self::Store(source),
+        }
+    }
+}
+
+impl From<fieldkeep_protocol::DecodeError> for Unkept {
+    fn from(error: fieldkeep_protocol::DecodeError) -> Self {
+        Self::Unreadable {
+            code: "undecodable",
+            reason: error.as_str(),
+        }
+    }
+}
+
+/// Keeps one message and says how to answer it.
+pub(super) async fn receive(
+    inner: &Inner,
+    session: &DeviceSession,
+    packet: u16,
+    topic: String,
+    payload: Payload,
+) -> Answer {
+    let mut answer = Answer {
+        packet,
+        code: PubackReasonCode::Success,
+        ledger: None,
+    };
+    let up = match topic::parse(&topic) {
+        Some((device, up)) if device == session.device() => up,
+        _ => {
+            not_yours(inner, session, &topic).await;
+            answer.code = PubackReasonCode::NotAuthorized;
+            return answer;
+        }
+    };
+    inner.fleet.seen(session);
+    let bytes = payload.as_ref();
+    let kept = match up {
+        Up::Batch => batch(inner, session, bytes).await,
+        Up::Channels => channels(inner, session, bytes).await,
+        Up::Seal => seal(inner, session, bytes).await,
+        Up::State => state(inner, session, bytes).map(|kept| answer.ledger = Some(kept)),
+        Up::Log => log(inner, session, bytes).await,
+    };
+    if let Err(unkept) = kept {
+        answer.code = refuse(inner, session, up, bytes, &unkept).await;
+    }
+    answer
+}
+
+async fn batch(inner: &Inner, session: &DeviceSession, bytes: &[u8]) -> Result<(), Unkept> {
+    let receipt = inner.records.append(session, bytes).await?;
+    if receipt.outcome != Outcome::Duplicate && !receipt.held {
+        inner.fleet.stored(session, receipt.to);
+    }
+    let (first, last) = (receipt.range.first, receipt.range.end().saturating_sub(1));
+    if let Outcome::Fork { branch } = receipt.outcome {
+        let text = format!(
+            "Records {first} to {last} were stored before with other content; both are kept (branch {branch}). \
+             Has the device's storage been copied or restored?"
+        );
+        line(inner, session, Level::Warning, "fork", &text).await;
+    }
+    if receipt.held && receipt.outcome == Outcome::Stored {
+        let text = format!(
+            "Records {first} to {last} are held back: the device's clock was not set, or their times cannot be true."
+        );
+        line(inner, session, Level::Warning, "held", &text).await;
+    }
+    Ok(())
+}
+
+async fn channels(inner: &Inner, session: &DeviceSession, bytes: &[u8]) -> Result<(), Unkept> {
+    let receipt = inner.records.append_channels(session, bytes).await?;
+    if receipt.conflict {
+        let text =
+            "A second, different channel table came for the same revision; the first one is used.";
+        line(inner, session, Level::Warning, "channels_conflict", text).await;
+    }
+    // Also when the table is not new: the last attempt may have ended between the store and here.
+    bind(inner, session, &receipt.table).await?;
+    let intervals = receipt
+        .table
+        .channels
+        .iter()
+        .map(|channel| channel.interval_us);
+    let shortest = intervals.filter(|interval_us| *interval_us > 0).min();
+    let shortest = i64::try_from(shortest.unwrap_or(0)).unwrap_or(i64::MAX);
+    inner.fleet.expects(session, shortest);
+    Ok(())
+}
+
+async fn bind(inner: &Inner, session: &DeviceSession, table: &ChannelTable) -> Result<(), Unkept> {
+    let task = system(Task::Ingest).project(session.project());
+    let grant = task.grant::<Write>();
+    let device = inner.pki.device(&grant.read(), session.device()).await?;
+    let device = device.ok_or(PkiError::NotFound)?;
+    let channels: Vec<_> = table
+        .channels
+        .iter()
+        .map(|channel| ChannelDescription {
+            name: &channel.name,
+            label: channel.label.as_deref(),
+            unit: &channel.unit,
+            kind: match channel.kind {
+                Kind::Number => ValueKind::Number,
+                Kind::Boolean => ValueKind::Boolean,
+                Kind::State => ValueKind::State,
+            },
+            digits: channel.digits,
+            interval_us: channel.interval_us,
+        })
+        .collect();
+    let described = DeviceChannels {
+        device: device.id,
+        name: &device.name,
+        location: device.location,
+        channels: &channels,
+        from: FIRST_RECORD,
+    };
+    let bound = inner.projects.bind_channels(&grant, described).await?;
+    for mismatch in &bound.mismatches {
+        let text = format!(
+            "Channel {} has {} {}, but its element has {}: the element was left as it is.",
+            mismatch.channel, mismatch.field, mismatch.channel_has, mismatch.element_has
+        );
+        line(inner, session, Level::Warning, "channel_mismatch", &text).await;
+    }
+    Ok(())
+}
+
+async fn seal(inner: &Inner, session: &DeviceSession, bytes: &[u8]) -> Result<(), Unkept> {
+    let seal = Seal::decode(bytes)?;
+    let forged = |reason| Unkept::Unreadable {
+        code: "seal_forged",
+        reason,
+    };
+    let key = inner
+        .pki
+        .certificate_key(session, seal.x5t())
+        .await?
+        .ok_or_else(|| forged("it names a certificate that is not this device's"))?;
+    let mut signed = [0; limits::SEAL_BYTES];
+    let length = seal
+        .signed_bytes(&mut signed)
+        .map_err(|_| forged("its signed part is too long"))?;
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key)
+        .verify(signed.get(..length).unwrap_or_default(), seal.signature())
+        .map_err(|_| forged("its signature is not by the certificate that it names"))?;
+    inner.records.append_seal(session, bytes).await?;
+    Ok(())
+}
+
+fn state(inner: &Inner, session: &DeviceSession, bytes: &[u8]) -> Result<Kept, Unkept> {
+    let state = State::decode(bytes)?;
+    inner.fleet.reported(session, &state);
+    Ok(Kept {
+        epoch: state.epoch,
+        oldest: state.oldest,
+        next: state.next,
+    })
+}
+
+async fn log(inner: &Inner, session: &DeviceSession, bytes: &[u8]) -> Result<(), Unkept> {
+    let said = LogLine::decode(bytes)?;
+    inner.fleet.device_line(session, &said).await?;
+    Ok(())
+}
+
+/// Quarantines what is unreadable; says what to answer.
+async fn refuse(
+    inner: &Inner,
+    session: &DeviceSession,
+    up: Up,
+    bytes: &[u8],
+    unkept: &Unkept,
+) -> PubackReasonCode {
+    let Unkept::Unreadable { code, reason } = unkept else {
+        failed(session, up, unkept);
+        return PubackReasonCode::QuotaExceeded;
+    };
+    tracing::warn!(
+        device.id = %session.device(),
+        project.id = %session.project(),
+        kind = up.as_str(),
+        size_bytes = bytes.len(),
+        reason = code,
+        "message quarantined"
+    );
+    if let Err(error) = inner.records.quarantine(session, code, bytes).await {
+        failed(session, up, &error);
+        return PubackReasonCode::QuotaExceeded;
+    }
+    let text = format!(
+        "A {} message of {} bytes was put into quarantine: {reason}.",
+        up.as_str(),
+        bytes.len()
+    );
+    line(inner, session, Level::Warning, code, &text).await;
+    PubackReasonCode::PayloadFormatInvalid
+}
+
+fn failed(session: &DeviceSession, up: Up, error: &(dyn std::error::Error + 'static)) {
+    tracing::error!(
+        device.id = %session.device(),
+        project.id = %session.project(),
+        kind = up.as_str(),
+        error,
+        "a message cannot be kept; the device will send it again"
+    );
+}
+
+async fn not_yours(inner: &Inner, session: &DeviceSession, topic: &str) {
+    tracing::warn!(
+        device.id = %session.device(),
+        project.id = %session.project(),
+        reason = "topic_refused",
+        "message refused"
+    );
+    let text = format!("A message was refused: {topic} is not a topic of this device.");
+    line(inner, session, Level::Warning, "topic_refused", &text).await;
+}
+
+/// A line of the cloud in the device's log. A log that cannot be written does not hold up data.
+pub(super) async fn line(
+    inner: &Inner,
+    session: &DeviceSession,
+    level: Level,
+    code: &str,
+    text: &str,
+) {
+    let (project, device) = (session.project(), session.device());
+    if let Err(error) = inner.fleet.log(project, device, level, code, text).await {
+        tracing::error!(
+            device.id = %device,
+            error = &error as &dyn std::error::Error,
+            "a line of a device's log cannot be written"
+        );
+    }
+}

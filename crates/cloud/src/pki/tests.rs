@@ -1,0 +1,7 @@
+//! Enrolment, renewal and states over a real catalogue; the bench that tests of other rooms build on.
+
+mod bench;
+mod enrolment;
+mod server;
+
+pub(crate) use bench::{Bench, Identity, chain, csr, peer, private_key};

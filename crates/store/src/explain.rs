@@ -1,0 +1,169 @@
+//! Why there are no records: batches that are held, and numbers that the device gave up for want of space.
+//!
+//! Neither has times of its own that could be believed; where they belong follows from their record numbers, between
+//! the readable batches before and after them in their epoch. Asked only where a series has gaps.
+
+use fieldkeep_protocol::seal::Seal;
+
+use crate::cipher::{Kind, Subject};
+use crate::error::StoreError;
+use crate::gaps::{Gap, GapReason, Run, Sight};
+use crate::ranges::RangeSet;
+use crate::store::Inner;
+use crate::stream::Stream;
+use crate::sweep::Plan;
+
+/// The interval of a run that has none of its own.
+const UNKNOWN: u64 = 1;
+
+impl Plan {
+    /// The gaps of what was seen between `from` and `to`, explained as far as anything stored explains them.
+    pub(crate) async fn gaps(
+        &self,
+        inner: &Inner,
+        mut sight: Sight,
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<Gap>, StoreError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let interval_us = self.interval(inner).await?;
+        let gaps = sight.gaps(from, to, interval_us);
+        if !gaps.iter().any(|gap| gap.reason == GapReason::NoRecords) {
+            return Ok(gaps);
+        }
+        let mut explained = false;
+        for wanted in &self.devices {
+            for stream in &wanted.streams {
+                for (reason, run) in inner.unread(stream).await? {
+                    explained = true;
+                    sight.add_absent(reason, run);
+                }
+            }
+        }
+        Ok(if explained {
+            sight.gaps(from, to, interval_us)
+        } else {
+            gaps
+        })
+    }
+}
+
+impl Inner {
+    /// When the held batches and the dropped records of a stream were.
+    async fn unread(&self, stream: &Stream) -> Result<Vec<(GapReason, Run)>, StoreError> {
+        let held = stream.state(&self.database).await?.held;
+        let mut runs = Vec::new();
+        if held > 0 {
+            let mut numbers = RangeSet::default();
+            let mut received = (i64::MAX, i64::MIN);
+            let rows = self
+                .database
+                .fetch_all(
+                    "SELECT first, count, received_us FROM batch WHERE project = $1 AND stream = $2 AND held = true",
+                    &[stream.identity.project.number.into(), stream.identity.id.into()],
+                )
+                .await?;
+            for row in rows {
+                numbers.insert(row.i64(0)?.cast_unsigned(), row.i64(1)?.cast_unsigned());
+                let time = row.i64(2)?;
+                received = (received.0.min(time), received.1.max(time));
+            }
+            for (first, last) in numbers.ranges() {
+                let (from, to) = self.around(stream, first, last).await?;
+                let from = from.unwrap_or(received.0);
+                let to = to.unwrap_or(received.1).max(from);
+                runs.push((
+                    GapReason::Held,
+                    Run {
+                        from,
+                        to,
+                        interval_us: UNKNOWN,
+                    },
+                ));
+            }
+        }
+        for (first, last) in self.dropped(stream).await? {
+            if let (Some(from), Some(to)) = self.around(stream, first, last).await?
+                && from <= to
+            {
+                runs.push((
+                    GapReason::Dropped,
+                    Run {
+                        from,
+                        to,
+                        interval_us: UNKNOWN,
+                    },
+                ));
+            }
+        }
+        Ok(runs)
+    }
+
+    /// The last readable instant before some record numbers, and the first one after them.
+    async fn around(
+        &self,
+        stream: &Stream,
+        first: u64,
+        last: u64,
+    ) -> Result<(Option<i64>, Option<i64>), StoreError> {
+        let key = (
+            stream.identity.project.number.into(),
+            stream.identity.id.into(),
+        );
+        let before = self
+            .database
+            .fetch_optional(
+                "SELECT from_us + span_us FROM batch WHERE project = $1 AND stream = $2 AND first < $3 AND held = false \
+                 ORDER BY first DESC LIMIT 1",
+                &[key.0, key.1, first.cast_signed().into()],
+            )
+            .await?;
+        let after = self
+            .database
+            .fetch_optional(
+                "SELECT from_us FROM batch WHERE project = $1 AND stream = $2 AND first > $3 AND held = false \
+                 ORDER BY first LIMIT 1",
+                &[key.0, key.1, last.cast_signed().into()],
+            )
+            .await?;
+        let time = |row: Option<crate::sql::Row>| row.map(|row| row.i64(0)).transpose();
+        Ok((time(before)?, time(after)?))
+    }
+
+    /// The record numbers that the device's newest seal names as lost, `(first, last)`.
+    pub(crate) async fn dropped(&self, stream: &Stream) -> Result<Vec<(u64, u64)>, StoreError> {
+        let identity = &stream.identity;
+        let row = self
+            .database
+            .fetch_optional(
+                "SELECT last, key_id, counter, payload FROM seal WHERE project = $1 AND stream = $2 \
+                 ORDER BY last DESC, id DESC LIMIT 1",
+                &[identity.project.number.into(), identity.id.into()],
+            )
+            .await?;
+        let Some(row) = row else {
+            return Ok(Vec::new());
+        };
+        let subject = Subject {
+            project: identity.project.id,
+            kind: Kind::Seal,
+            device: identity.device,
+            epoch: identity.epoch.0,
+            first: row.i64(0)?.cast_unsigned(),
+            count: 0,
+            branch: 0,
+        };
+        let (counter, payload) = (row.i64(2)?, row.bytes(3)?.to_vec());
+        let key = self.keys.opening(identity.project, row.i64(1)?).await?;
+        let plain = key.and_then(|key| key.open(&subject, counter, payload));
+        let Some(seal) = plain.as_deref().and_then(|plain| Seal::decode(plain).ok()) else {
+            // Logged there; what it explained stays unexplained.
+            let _ = subject.damaged();
+            return Ok(Vec::new());
+        };
+        let dropped = seal.payload().dropped.iter();
+        Ok(dropped.map(|span| (span.first, span.last)).collect())
+    }
+}

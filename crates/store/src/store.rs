@@ -1,0 +1,185 @@
+//! The store as a whole: opens the database, starts the writer, and holds what all rooms of this crate share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use fieldkeep_protocol::{DeviceId, ProjectId, Timestamp};
+use tokio::sync::{Mutex, Notify, broadcast, mpsc};
+use tokio::task::JoinHandle;
+
+use crate::arrivals::Arrival;
+use crate::cipher::{DataKeys, ProjectKeys};
+use crate::devices::{Device, Devices};
+use crate::error::StoreError;
+use crate::projects::Projects;
+use crate::sql::{Database, DatabaseKey, Migration};
+use crate::tables::Tables;
+use crate::writer::{Item, Writer};
+
+const MIGRATIONS: &[Migration] = &[Migration {
+    number: 1,
+    sql: include_str!("../migrations/sqlite/0001_first.sql"),
+}];
+
+/// Arrivals that a slow listener may lag behind before it has to ask the rows.
+const ARRIVALS: usize = 4_096;
+
+/// What a store is opened with.
+pub struct Options {
+    /// The database file; created if it is missing.
+    pub path: PathBuf,
+    /// The key of the whole file.
+    pub key: DatabaseKey,
+    /// The keeper of project keys.
+    pub keys: Arc<dyn ProjectKeys>,
+    /// How long the writer waits for more while arrivals come together.
+    pub commit_window: Duration,
+    /// Most batches of one commit; twice as many may wait.
+    pub commit_batches: usize,
+}
+
+impl Options {
+    /// With the commit window (1 ms) and size (256) that suit one machine.
+    pub fn new(path: impl Into<PathBuf>, key: DatabaseKey, keys: Arc<dyn ProjectKeys>) -> Self {
+        Self {
+            path: path.into(),
+            key,
+            keys,
+            commit_window: Duration::from_millis(1),
+            commit_batches: 256,
+        }
+    }
+}
+
+/// Whose data it is. The caller has it from the device's certificate, not from the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The project.
+    pub project: ProjectId,
+    /// The device.
+    pub device: DeviceId,
+}
+
+/// An open measurement store. Cheap to clone; all clones are one store.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) database: Database,
+    pub(crate) keys: DataKeys,
+    pub(crate) projects: Projects,
+    pub(crate) devices: Devices,
+    pub(crate) tables: Tables,
+    pub(crate) queue: mpsc::Sender<Item>,
+    pub(crate) arrivals: broadcast::Sender<Arrival>,
+    newest: Arc<AtomicI64>,
+    stop: Arc<Notify>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Store {
+    /// Opens (or creates) the store.
+    ///
+    /// # Errors
+    /// A wrong key, a newer schema or a failing disk; the file is left as it was.
+    pub async fn open(options: Options) -> Result<Self, StoreError> {
+        let database = Database::open(&options.path, &options.key, MIGRATIONS).await?;
+        let newest = Arc::new(AtomicI64::new(newest_stored(&database).await?));
+        let most = options.commit_batches.max(1);
+        let (queue, queued) = mpsc::channel(most * 2);
+        let stop = Arc::new(Notify::new());
+        let (arrivals, _) = broadcast::channel(ARRIVALS);
+        let writer = Writer {
+            database: database.clone(),
+            queue: queued,
+            window: options.commit_window,
+            most,
+            arrivals: arrivals.clone(),
+            newest: Arc::clone(&newest),
+            last_id: None,
+            stop: Arc::clone(&stop),
+        };
+        let writer = tokio::spawn(writer.run());
+        Ok(Self {
+            inner: Arc::new(Inner {
+                keys: DataKeys::new(database.clone(), options.keys),
+                projects: Projects::new(database.clone()),
+                devices: Devices::default(),
+                tables: Tables::default(),
+                database,
+                queue,
+                arrivals,
+                newest,
+                stop,
+                writer: Mutex::new(Some(writer)),
+            }),
+        })
+    }
+
+    /// Everything that becomes durable from now on, once it is. A listener that lags gets to know
+    /// ([`broadcast::error::RecvError::Lagged`]) and goes on with [`Store::arrived_since`].
+    pub fn arrivals(&self) -> broadcast::Receiver<Arrival> {
+        self.inner.arrivals.subscribe()
+    }
+
+    /// The newest stored record time, held records left out; a clock behind it is wrong.
+    pub async fn newest(&self) -> Result<Option<Timestamp>, StoreError> {
+        let newest = self.inner.newest.load(Ordering::Relaxed);
+        Ok((newest != i64::MIN).then(|| Timestamp::from_micros(newest)))
+    }
+
+    /// Drops what is in memory of a project's keys: to be called when the project is erased.
+    pub async fn forget(&self, project: ProjectId) -> Result<(), StoreError> {
+        if let Some(project) = self.inner.projects.find(project).await? {
+            self.inner.keys.forget(project);
+        }
+        Ok(())
+    }
+
+    /// Ends the store in order: what is queued is written and answered, later calls fail, and the
+    /// write-ahead log is folded into the file.
+    pub async fn close(&self) {
+        self.inner.stop.notify_one();
+        if let Some(writer) = self.inner.writer.lock().await.take()
+            && let Err(error) = writer.await
+        {
+            tracing::error!(%error, "the writer did not end in order");
+        }
+        self.inner.database.close().await;
+    }
+}
+
+impl Inner {
+    /// The device, if its project has any data.
+    pub(crate) async fn find_device(
+        &self,
+        origin: Origin,
+    ) -> Result<Option<Arc<Device>>, StoreError> {
+        let project = self.projects.find(origin.project).await?;
+        Ok(project.map(|project| self.devices.open(project, origin.device)))
+    }
+
+    /// The device, its project numbered now if it is new.
+    pub(crate) async fn open_device(&self, origin: Origin) -> Result<Arc<Device>, StoreError> {
+        let project = self.projects.open(origin.project).await?;
+        Ok(self.devices.open(project, origin.device))
+    }
+}
+
+/// The last instant of each stream's last batch, and the latest of these.
+async fn newest_stored(database: &Database) -> Result<i64, StoreError> {
+    let row = database
+        .fetch_optional(
+            "SELECT max((SELECT from_us + span_us FROM batch \
+               WHERE batch.project = stream.project AND batch.stream = stream.id AND held = false \
+               ORDER BY from_us DESC, span_us DESC LIMIT 1)) FROM stream",
+            &[],
+        )
+        .await?;
+    let newest = row.map_or(Ok(None), |row| row.opt_i64(0))?;
+    Ok(newest.unwrap_or(i64::MIN))
+}

@@ -1,0 +1,299 @@
+//! One stream: the record numbers of a device in one epoch, as derived from its hot rows.
+//!
+//! What is durable and what is on its way to the disk, per branch; the widest batch and the outermost times, by which
+//! reads find their rows; the last hashes, by which the next batch is linked. Loaded at first touch from an index alone.
+//! When a commit fails the whole object is thrown away ([`Stream::break_with`]) and the rows are asked again, so nothing
+//! here ever has to be undone.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fieldkeep_protocol::{DeviceId, Epoch, Timestamp};
+use tokio::sync::{OnceCell, oneshot};
+
+use crate::error::StoreError;
+use crate::projects::Project;
+use crate::ranges::RangeSet;
+use crate::sql::{Database, SqlError};
+
+/// Ends of the chain that the next batch may continue: live and resent batches may alternate.
+const TAILS: usize = 4;
+
+/// What a waiter gets to hear of its commit.
+pub(crate) type Committed = Result<(), Arc<SqlError>>;
+
+/// Who a stream belongs to and where its rows are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    pub(crate) id: i64,
+    pub(crate) project: Project,
+    pub(crate) device: DeviceId,
+    pub(crate) epoch: Epoch,
+    pub(crate) first_seen: Timestamp,
+}
+
+/// A stream; its state is loaded when first asked for.
+pub(crate) struct Stream {
+    pub(crate) identity: Identity,
+    /// Held while an arrival is judged and queued, so that arrivals are judged one after the other.
+    pub(crate) gate: tokio::sync::Mutex<()>,
+    state: OnceCell<Mutex<State>>,
+}
+
+/// A batch on its way to the disk.
+pub(crate) struct Pending {
+    pub(crate) first: u64,
+    pub(crate) branch: u32,
+    pub(crate) hash: [u8; 32],
+    pub(crate) waiters: Vec<oneshot::Sender<Committed>>,
+}
+
+/// What is known of a stream.
+#[derive(Default)]
+pub(crate) struct State {
+    /// Set when a commit failed: this object is no longer the truth.
+    pub(crate) broken: Option<Arc<SqlError>>,
+    /// Numbers that are durable, whatever their branch.
+    pub(crate) durable: RangeSet,
+    /// Numbers that are durable or pending, per branch; within a branch no number is there twice.
+    pub(crate) branches: Vec<RangeSet>,
+    pub(crate) pending: Vec<Pending>,
+    pub(crate) batches: u64,
+    pub(crate) records: u64,
+    pub(crate) times: Option<Times>,
+    pub(crate) held: u64,
+    /// Revisions whose channel table is stored.
+    pub(crate) revisions: BTreeSet<u32>,
+    tails: VecDeque<Tail>,
+}
+
+/// Extent of the readable (not held) batches of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times {
+    pub(crate) from: i64,
+    /// Inclusive.
+    pub(crate) to: i64,
+    /// The longest time from a batch's first to its last instant.
+    pub(crate) span: i64,
+}
+
+struct Tail {
+    next: u64,
+    branch: u32,
+    hash: [u8; 32],
+}
+
+/// Where an arrival stands among what is there.
+pub(crate) enum Place {
+    /// None of its numbers is there.
+    Free,
+    /// The same batch is on its way.
+    Pending(oneshot::Receiver<Committed>),
+    /// Some of its numbers are there.
+    Taken,
+}
+
+impl Stream {
+    pub(crate) fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            gate: tokio::sync::Mutex::default(),
+            state: OnceCell::new(),
+        }
+    }
+
+    /// The state, loaded now if this is the first touch.
+    pub(crate) async fn state(
+        &self,
+        database: &Database,
+    ) -> Result<MutexGuard<'_, State>, StoreError> {
+        let state = self
+            .state
+            .get_or_try_init(|| async { self.load(database).await.map(Mutex::new) })
+            .await?;
+        Ok(state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The state, if it is loaded.
+    pub(crate) fn loaded(&self) -> Option<MutexGuard<'_, State>> {
+        Some(
+            self.state
+                .get()?
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// Tells everybody who waits that the commit failed, and that this object is void.
+    pub(crate) fn break_with(&self, error: &Arc<SqlError>) {
+        let Some(mut state) = self.loaded() else {
+            return;
+        };
+        state.broken = Some(Arc::clone(error));
+        for waiter in state.pending.drain(..).flat_map(|pending| pending.waiters) {
+            // A caller that went away has no use for the answer.
+            let _ = waiter.send(Err(Arc::clone(error)));
+        }
+    }
+
+    async fn load(&self, database: &Database) -> Result<State, StoreError> {
+        let key = [self.identity.project.number.into(), self.identity.id.into()];
+        let mut state = State::default();
+        // Within a branch no two batches overlap, so islands are runs in which each begins where one ended.
+        let islands = database
+            .fetch_all(
+                "SELECT branch, min(first), max(first + count), count(*), sum(count), sum(held) FROM (\
+                   SELECT branch, first, count, held, sum(starts) OVER (PARTITION BY branch ORDER BY first) AS island FROM (\
+                     SELECT branch, first, count, CASE WHEN held THEN 1 ELSE 0 END AS held, \
+                       CASE WHEN first = lag(first + count) OVER (PARTITION BY branch ORDER BY first) THEN 0 ELSE 1 END AS starts \
+                     FROM batch WHERE project = $1 AND stream = $2) AS marked) AS numbered \
+                 GROUP BY branch, island ORDER BY branch, min(first)",
+                &key,
+            )
+            .await?;
+        for row in islands {
+            let branch = u32::try_from(row.i64(0)?).unwrap_or(u32::MAX);
+            let (first, end) = (row.i64(1)?.cast_unsigned(), row.i64(2)?.cast_unsigned());
+            state.take(branch, first, end.saturating_sub(first));
+            state.durable.insert(first, end.saturating_sub(first));
+            state.batches += row.i64(3)?.cast_unsigned();
+            state.records += row.i64(4)?.cast_unsigned();
+            state.held += row.i64(5)?.cast_unsigned();
+        }
+        let times = database
+            .fetch_optional(
+                "SELECT min(from_us), max(from_us + span_us), max(span_us) FROM batch \
+                 WHERE project = $1 AND stream = $2 AND held = false",
+                &key,
+            )
+            .await?;
+        if let Some(row) = times
+            && let Some(from) = row.opt_i64(0)?
+        {
+            state.times = Some(Times {
+                from,
+                to: row.i64(1)?,
+                span: row.i64(2)?,
+            });
+        }
+        let tails = database
+            .fetch_all(
+                "SELECT first + count, branch, hash FROM batch WHERE project = $1 AND stream = $2 \
+                 ORDER BY first DESC, branch DESC LIMIT 4",
+                &key,
+            )
+            .await?;
+        for row in tails {
+            state.tails.push_back(Tail {
+                next: row.i64(0)?.cast_unsigned(),
+                branch: u32::try_from(row.i64(1)?).unwrap_or(u32::MAX),
+                hash: row.array(2)?,
+            });
+        }
+        let revisions = database
+            .fetch_all(
+                "SELECT DISTINCT revision FROM channels WHERE project = $1 AND stream = $2",
+                &key,
+            )
+            .await?;
+        for row in revisions {
+            state.revisions.extend(u32::try_from(row.i64(0)?).ok());
+        }
+        Ok(state)
+    }
+}
+
+impl State {
+    /// Judges an arrival of `count` numbers from `first` on.
+    pub(crate) fn place(&mut self, first: u64, count: u32, hash: &[u8; 32]) -> Place {
+        let same = |pending: &&mut Pending| pending.first == first && pending.hash == *hash;
+        if let Some(pending) = self.pending.iter_mut().find(same) {
+            let (waiter, answer) = oneshot::channel();
+            pending.waiters.push(waiter);
+            return Place::Pending(answer);
+        }
+        let taken = |branch: &RangeSet| branch.intersects(first, count.into());
+        if self.branches.iter().any(taken) {
+            return Place::Taken;
+        }
+        Place::Free
+    }
+
+    /// The branch for an arrival: its predecessor's where that has room, else the lowest that has; and whether its
+    /// predecessor is there by number and hash.
+    pub(crate) fn branch_of(&self, first: u64, count: u32, prev: &[u8; 32]) -> (u32, bool) {
+        let has_room = |branch: u32| {
+            self.branches
+                .get(branch as usize)
+                .is_none_or(|set| !set.intersects(first, count.into()))
+        };
+        let before = self
+            .tails
+            .iter()
+            .find(|tail| tail.next == first && tail.hash == *prev);
+        let branch = before
+            .map(|tail| tail.branch)
+            .filter(|branch| has_room(*branch))
+            .or_else(|| (0..).find(|branch| has_room(*branch)))
+            .unwrap_or(0);
+        (branch, before.is_some() || (first == 0 && *prev == [0; 32]))
+    }
+
+    /// Enters an arrival that is about to be queued.
+    pub(crate) fn enter(&mut self, pending: Pending, count: u32) {
+        self.take(pending.branch, pending.first, count.into());
+        let tail = Tail {
+            next: pending.first + u64::from(count),
+            branch: pending.branch,
+            hash: pending.hash,
+        };
+        match self
+            .tails
+            .iter()
+            .position(|old| old.next == pending.first && old.branch == tail.branch)
+        {
+            Some(position) => {
+                self.tails.remove(position);
+            }
+            None => self.tails.truncate(TAILS - 1),
+        }
+        self.tails.push_front(tail);
+        self.pending.push(pending);
+    }
+
+    /// Moves a pending batch to the durable ones and answers its waiters.
+    pub(crate) fn settle(&mut self, first: u64, count: u32, branch: u32, times: Option<Times>) {
+        self.durable.insert(first, count.into());
+        self.batches += 1;
+        self.records += u64::from(count);
+        match times {
+            Some(times) => self.widen(times),
+            None => self.held += 1,
+        }
+        let same = |pending: &Pending| pending.first == first && pending.branch == branch;
+        if let Some(position) = self.pending.iter().position(same) {
+            for waiter in self.pending.swap_remove(position).waiters {
+                // A caller that went away has no use for the answer.
+                let _ = waiter.send(Ok(()));
+            }
+        }
+    }
+
+    fn widen(&mut self, times: Times) {
+        self.times = Some(self.times.map_or(times, |old| Times {
+            from: old.from.min(times.from),
+            to: old.to.max(times.to),
+            span: old.span.max(times.span),
+        }));
+    }
+
+    fn take(&mut self, branch: u32, first: u64, count: u64) {
+        let branch = branch as usize;
+        if self.branches.len() <= branch {
+            self.branches.resize_with(branch + 1, RangeSet::default);
+        }
+        if let Some(set) = self.branches.get_mut(branch) {
+            set.insert(first, count);
+        }
+    }
+}

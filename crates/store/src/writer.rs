@@ -1,0 +1,267 @@
+//! The one writer: takes what is queued, writes it in one transaction, then answers everybody in it.
+//!
+//! Adaptive group commit: a lone arrival is committed at once; while arrivals come together the writer waits up to the
+//! window for more. The queue is bounded, so that callers wait when the disk cannot follow. Nothing is answered before
+//! the commit; when it fails everybody is told, the streams concerned are thrown away, and the next group starts afresh.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use fieldkeep_protocol::Timestamp;
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+
+use crate::arrivals::Arrival;
+use crate::cipher::Sealed;
+use crate::devices::Device;
+use crate::latest::News;
+use crate::sql::{Database, SqlError, Transaction, Value};
+use crate::stream::{Committed, Stream, Times};
+
+/// A batch that is judged and encrypted, and whose stream knows of it as pending.
+pub(crate) struct BatchRow {
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    pub(crate) branch: u32,
+    pub(crate) hash: [u8; 32],
+    /// Absent where the predecessor is there already and has this hash.
+    pub(crate) prev: Option<[u8; 32]>,
+    pub(crate) from_us: i64,
+    pub(crate) span_us: i64,
+    pub(crate) received: Timestamp,
+    pub(crate) revision: u32,
+    pub(crate) held: bool,
+    pub(crate) sealed: Sealed,
+    pub(crate) news: News,
+}
+
+/// A seal whose signature was verified.
+pub(crate) struct SealRow {
+    pub(crate) last: u64,
+    pub(crate) hash: [u8; 32],
+    pub(crate) time: Timestamp,
+    pub(crate) received: Timestamp,
+    pub(crate) sealed: Sealed,
+    pub(crate) done: oneshot::Sender<Committed>,
+}
+
+pub(crate) enum Row {
+    Batch(BatchRow),
+    Seal(SealRow),
+}
+
+/// Something to write. It keeps its device and stream in memory until it is settled.
+pub(crate) struct Item {
+    pub(crate) device: Arc<Device>,
+    pub(crate) stream: Arc<Stream>,
+    pub(crate) row: Row,
+}
+
+/// The writer's own state.
+pub(crate) struct Writer {
+    pub(crate) database: Database,
+    pub(crate) queue: mpsc::Receiver<Item>,
+    pub(crate) window: Duration,
+    pub(crate) most: usize,
+    pub(crate) arrivals: broadcast::Sender<Arrival>,
+    /// Newest durable record time; `i64::MIN` while there is none.
+    pub(crate) newest: Arc<AtomicI64>,
+    /// Highest id in the batch table; unknown after a failed commit, of which the disk may yet have kept everything.
+    pub(crate) last_id: Option<i64>,
+    pub(crate) stop: Arc<Notify>,
+}
+
+impl Writer {
+    /// Runs until it is told to stop, or every sender is gone, and the queue is empty.
+    pub(crate) async fn run(mut self) {
+        let mut group = Vec::with_capacity(self.most);
+        let mut crowded = false;
+        let stop = Arc::clone(&self.stop);
+        loop {
+            let taken = tokio::select! {
+                taken = self.queue.recv_many(&mut group, self.most) => taken,
+                () = stop.notified() => {
+                    self.queue.close();
+                    continue;
+                }
+            };
+            if taken == 0 {
+                return;
+            }
+            if crowded && group.len() < self.most {
+                self.gather(&mut group).await;
+            }
+            crowded = group.len() > 1;
+            self.write(&mut group).await;
+            group.clear();
+        }
+    }
+
+    async fn gather(&mut self, group: &mut Vec<Item>) {
+        let window = tokio::time::sleep(self.window);
+        tokio::pin!(window);
+        while group.len() < self.most {
+            let room = self.most - group.len();
+            tokio::select! {
+                biased;
+                taken = self.queue.recv_many(group, room) => if taken == 0 { return },
+                () = &mut window => return,
+            }
+        }
+    }
+
+    async fn write(&mut self, group: &mut Vec<Item>) {
+        // What was judged by a state that a failed commit made void is not written either.
+        let queued = std::mem::take(group);
+        for item in queued {
+            match broken(&item.stream) {
+                Some(error) => fail(item, &error),
+                None => group.push(item),
+            }
+        }
+        if group.is_empty() {
+            return;
+        }
+        match self.commit(group).await {
+            Ok(before) => self.settle(group, before),
+            Err(error) => {
+                self.last_id = None;
+                let error = Arc::new(error);
+                tracing::error!(
+                    batches = group.len(),
+                    error = &*error as &dyn std::error::Error,
+                    "a commit failed; nothing of it was acknowledged"
+                );
+                for item in group.drain(..) {
+                    item.device.replace(&item.stream);
+                    fail(item, &error);
+                }
+            }
+        }
+    }
+
+    /// Answers the highest id before the group.
+    async fn commit(&self, group: &[Item]) -> Result<i64, SqlError> {
+        let mut transaction = self.database.begin().await?;
+        let before = match self.last_id {
+            Some(id) => id,
+            None => highest_id(&mut transaction).await?,
+        };
+        let mut id = before;
+        let mut values: Vec<Value<'_>> = Vec::with_capacity(group.len() * 16);
+        for item in group {
+            let Row::Batch(row) = &item.row else { continue };
+            id += 1;
+            let identity = &item.stream.identity;
+            values.extend([
+                Value::I64(id),
+                identity.project.number.into(),
+                identity.id.into(),
+                row.first.cast_signed().into(),
+                row.count.into(),
+                row.branch.into(),
+                (&row.hash).into(),
+                row.prev.as_ref().into(),
+                row.from_us.into(),
+                row.span_us.into(),
+                row.received.as_micros().into(),
+                row.revision.into(),
+                row.held.into(),
+                row.sealed.key_id.into(),
+                row.sealed.counter.into(),
+                (&row.sealed.payload).into(),
+            ]);
+        }
+        transaction
+            .insert_rows(
+                "INSERT INTO batch (id, project, stream, first, count, branch, hash, prev, from_us, span_us, \
+                 received_us, revision, held, key_id, counter, payload) VALUES",
+                "",
+                16,
+                &values,
+            )
+            .await?;
+        for item in group {
+            let Row::Seal(row) = &item.row else { continue };
+            let identity = &item.stream.identity;
+            transaction
+                .execute(
+                    "INSERT INTO seal (project, stream, last, hash, time_us, received_us, key_id, counter, payload) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+                    &[
+                        identity.project.number.into(),
+                        identity.id.into(),
+                        row.last.cast_signed().into(),
+                        (&row.hash).into(),
+                        row.time.as_micros().into(),
+                        row.received.as_micros().into(),
+                        row.sealed.key_id.into(),
+                        row.sealed.counter.into(),
+                        (&row.sealed.payload).into(),
+                    ],
+                )
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(before)
+    }
+
+    fn settle(&mut self, group: &mut Vec<Item>, before: i64) {
+        let mut sequence = before;
+        for item in group.drain(..) {
+            match item.row {
+                Row::Seal(row) => {
+                    // A caller that went away has no use for the answer.
+                    let _ = row.done.send(Ok(()));
+                }
+                Row::Batch(row) => {
+                    sequence += 1;
+                    let to_us = row.from_us.saturating_add(row.span_us);
+                    let times = (!row.held).then_some(Times {
+                        from: row.from_us,
+                        to: to_us,
+                        span: row.span_us,
+                    });
+                    // Before the answer: who asks for the newest point after an acknowledgement sees this one.
+                    item.device.newest.apply(row.news);
+                    if times.is_some() {
+                        self.newest.fetch_max(to_us, Ordering::Relaxed);
+                    }
+                    if let Some(mut state) = item.stream.loaded() {
+                        state.settle(row.first, row.count, row.branch, times);
+                    }
+                    if times.is_some() {
+                        // Without a listener there is nobody to tell.
+                        let _ = self.arrivals.send(Arrival {
+                            sequence,
+                            project: item.stream.identity.project.id,
+                            device: item.stream.identity.device,
+                            from: Timestamp::from_micros(row.from_us),
+                            to: Timestamp::from_micros(to_us),
+                        });
+                    }
+                }
+            }
+        }
+        self.last_id = Some(sequence);
+    }
+}
+
+async fn highest_id(transaction: &mut Transaction) -> Result<i64, SqlError> {
+    let row = transaction
+        .fetch_optional("SELECT coalesce(max(id), 0) FROM batch", &[])
+        .await?;
+    row.map_or(Ok(0), |row| row.i64(0))
+}
+
+fn fail(item: Item, error: &Arc<SqlError>) {
+    item.stream.break_with(error);
+    if let Row::Seal(row) = item.row {
+        // A caller that went away has no use for the answer.
+        let _ = row.done.send(Err(Arc::clone(error)));
+    }
+}
+
+fn broken(stream: &Stream) -> Option<Arc<SqlError>> {
+    stream.loaded()?.broken.as_ref().map(Arc::clone)
+}
