@@ -11,7 +11,9 @@ time,level,temperature
 2026-03-29T01:00:00Z,-0.001,4.6
 2026-03-29T01:00:01Z,1e-7,123456789.25
 2026-03-29T01:00:02Z,NA,0
-2026-03-29T01:00:03Z,3.141592653589793,-40
+2026-03-29T01:00:03Z,NA,1
+2026-03-29T01:00:04Z,NA,2
+2026-03-29T01:00:05Z,3.141592653589793,-40
 ";
 const FIRST_US: i64 = 1_774_745_998_000_000;
 
@@ -36,35 +38,39 @@ async fn what_the_sensor_gave_is_what_the_reader_gets() -> Result<()> {
         (1, 1.235),
         (2, -0.001),
         (3, 1e-7),
-        (5, std::f64::consts::PI),
+        (7, std::f64::consts::PI),
     ];
     assert_eq!(level, expected.map(|(n, value)| (second(n), value)));
     let temperature = scene.element("temperature").await;
-    let temperature = scene.at_least(&temperature, 5).await;
+    let temperature = scene.at_least(&temperature, 7).await;
     let expected = [
         (0, 4.5),
         (2, 4.6),
         (3, 123_456_789.25),
         (4, 0.0),
-        (5, -40.0),
+        (5, 1.0),
+        (6, 2.0),
+        (7, -40.0),
     ];
     assert_eq!(temperature, expected.map(|(n, value)| (second(n), value)));
 
-    // A missing value is a gap with a reason, never a made-up number.
+    // Missing values are a gap with a reason, never made-up numbers.
     let element = scene.element("level").await;
-    let range = "from=2026-03-29T00:59:00Z&to=2026-03-29T01:01:00Z";
+    let range = "from=2026-03-29T01:00:00Z&to=2026-03-29T01:00:06Z";
     let body = scene
         .get(&format!("points?element={element}&{range}"))
         .await?;
-    let gaps = body["items"][0]["gaps"].to_string();
-    assert!(gaps.contains("2026-03-29T01:00:02"), "{gaps}");
+    let gap = &body["items"][0]["gaps"][0];
+    assert_eq!(gap["from"], "2026-03-29T01:00:01Z", "{body}");
+    assert_eq!(gap["to"], "2026-03-29T01:00:05Z", "{body}");
+    assert_eq!(gap["reason"], "not_sampled", "{body}");
 
     let status = wait::until("everything acknowledged", async || {
         let status = logger.status().await.ok()?;
-        (status["unacknowledged"] == 0).then_some(status)
+        (status["journal"]["unacknowledged"] == 0).then_some(status)
     })
     .await;
-    assert_eq!(status["dropped"], 0, "{status}");
+    assert_eq!(status["journal"]["dropped"], 0, "{status}");
     logger.stop().await?;
     scene.cloud.stop().await
 }

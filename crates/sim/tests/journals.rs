@@ -20,7 +20,7 @@ async fn delivered(
     let element = scene.element("level").await;
     assert_eq!(scene.at_least(&element, rows as usize).await, counted(rows));
     wait::until("everything acknowledged", async || {
-        (logger.status().await.ok()?["unacknowledged"] == 0).then_some(())
+        (logger.status().await.ok()?["journal"]["unacknowledged"] == 0).then_some(())
     })
     .await;
     Ok(logger)
@@ -121,7 +121,7 @@ async fn a_restored_older_cloud_asks_again() -> Result<()> {
     let element = scene.element("level").await;
     let _ = scene.at_least(&element, 3 * ROWS as usize).await;
     wait::until("everything acknowledged", async || {
-        (logger.status().await.ok()?["unacknowledged"] == 0).then_some(())
+        (logger.status().await.ok()?["journal"]["unacknowledged"] == 0).then_some(())
     })
     .await;
     logger.stop().await?;

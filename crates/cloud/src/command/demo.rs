@@ -52,9 +52,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let mut interrupt = super::Interrupt::listen()?;
     let demo = Demo::start(&arguments).await?;
     let ended = tokio::select! {
-        () = super::interrupted() => Ok(()),
+        () = interrupt.told() => Ok(()),
         () = sleep_for(arguments.exit_after) => Ok(()),
         failure = demo.watch() => Err(failure),
     };

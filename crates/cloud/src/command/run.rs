@@ -39,13 +39,14 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     arguments.place.apply(&mut config);
     arguments.listen.apply(&mut config);
+    let mut interrupt = super::Interrupt::listen()?;
     let running = Running::start(config, Clock::system()).await?;
     if arguments.json {
         println!("{}", running.ready());
     } else {
         println!("Ready: https://{}", running.authority());
     }
-    super::interrupted().await;
+    interrupt.told().await;
     running.stop().await;
     Ok(())
 }
