@@ -15,7 +15,9 @@ mod headers;
 mod routes;
 mod web;
 
-use std::net::IpAddr;
+#[cfg(test)]
+mod tests;
+
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -52,11 +54,6 @@ pub struct State {
     /// Asked whether the instance is ready.
     pub db: Db,
 }
-
-/// The other end of a connection. The listener puts it into the extensions of each request; without it, attempts to
-/// sign in are counted for everyone together.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub IpAddr);
 
 /// What handlers work with: the rooms, and what the door itself keeps. Cheap to clone.
 #[derive(Clone)]

@@ -143,7 +143,10 @@ impl From<ServeError> for Failure {
 /// Runs the command line of this process to its end.
 pub fn main() -> ExitCode {
     let line = Line::parse();
-    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
+    // Servers tell what they do; a command's answer is its output.
+    let quiet = matches!(line.verb, Verb::Admin(_) | Verb::Demo(_) | Verb::Openapi);
+    let standard = if quiet { "warn" } else { "info" };
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| standard.to_owned());
     if let Err(fault) = telemetry::start(&filter) {
         return report(&Failure::Usage(anyhow::anyhow!("RUST_LOG: {fault}")));
     }

@@ -300,3 +300,65 @@ fn later(one: Option<Found>, other: Option<Found>) -> Option<Found> {
         .flatten()
         .max_by_key(|found| found.key)
 }
+
+#[cfg(test)]
+mod tests {
+    use fieldkeep_protocol::Flag;
+
+    use super::{Found, Newest};
+    use crate::scan::Cursor;
+
+    fn found(time: i64) -> Found {
+        let key = Cursor {
+            time,
+            stream: 1,
+            branch: 0,
+            record: 0,
+            channel: 0,
+            seen: time,
+        };
+        Found {
+            key,
+            value: 1.0,
+            flag: Flag::Pass,
+            interval_us: 0,
+        }
+    }
+
+    fn time(newest: &Newest) -> Option<Option<i64>> {
+        let known = newest.known("a")?;
+        Some(known.map(|found| found.key.time))
+    }
+
+    #[test]
+    fn a_watched_channel_follows_durable_batches_and_only_forward() {
+        let newest = Newest::default();
+        assert_eq!(time(&newest), None);
+        newest.watch("a", None, newest.moment());
+        assert_eq!(time(&newest), Some(None));
+        for (arrives, expected) in [(5, 5), (3, 5), (9, 9)] {
+            newest.apply(newest.news(|_| Some(found(arrives))));
+            assert_eq!(time(&newest), Some(Some(expected)));
+        }
+        newest.apply(newest.news(|_| None));
+        assert_eq!(time(&newest), Some(Some(9)));
+    }
+
+    #[test]
+    fn what_became_durable_while_the_rows_were_asked_is_not_missed() {
+        let newest = Newest::default();
+        let moment = newest.moment();
+        newest.apply(newest.news(|_| Some(found(5))));
+        newest.watch("a", None, moment);
+        assert_eq!(time(&newest), None);
+    }
+
+    #[test]
+    fn what_was_queued_before_its_channel_was_watched_is_not_missed() {
+        let newest = Newest::default();
+        let news = newest.news(|_| Some(found(5)));
+        newest.watch("a", None, newest.moment());
+        newest.apply(news);
+        assert_eq!(time(&newest), None);
+    }
+}

@@ -88,10 +88,6 @@ impl Store {
     /// A wrong key, a newer schema or a failing disk; the file is left as it was.
     pub async fn open(options: Options) -> Result<Self, StoreError> {
         let database = Database::open(&options.path, &options.key, MIGRATIONS).await?;
-        let last_id = database
-            .fetch_optional("SELECT coalesce(max(id), 0) FROM batch", &[])
-            .await?
-            .map_or(Ok(0), |row| row.i64(0))?;
         let newest = Arc::new(AtomicI64::new(newest_stored(&database).await?));
         let most = options.commit_batches.max(1);
         let (queue, queued) = mpsc::channel(most * 2);
@@ -104,7 +100,7 @@ impl Store {
             most,
             arrivals: arrivals.clone(),
             newest: Arc::clone(&newest),
-            last_id,
+            last_id: None,
             stop: Arc::clone(&stop),
         };
         let writer = tokio::spawn(writer.run());

@@ -15,7 +15,7 @@ use crate::arrivals::Arrival;
 use crate::cipher::Sealed;
 use crate::devices::Device;
 use crate::latest::News;
-use crate::sql::{Database, SqlError, Value};
+use crate::sql::{Database, SqlError, Transaction, Value};
 use crate::stream::{Committed, Stream, Times};
 
 /// A batch that is judged and encrypted, and whose stream knows of it as pending.
@@ -66,8 +66,8 @@ pub(crate) struct Writer {
     pub(crate) arrivals: broadcast::Sender<Arrival>,
     /// Newest durable record time; `i64::MIN` while there is none.
     pub(crate) newest: Arc<AtomicI64>,
-    /// Highest id in the batch table.
-    pub(crate) last_id: i64,
+    /// Highest id in the batch table; unknown after a failed commit, of which the disk may yet have kept everything.
+    pub(crate) last_id: Option<i64>,
     pub(crate) stop: Arc<Notify>,
 }
 
@@ -123,8 +123,9 @@ impl Writer {
             return;
         }
         match self.commit(group).await {
-            Ok(()) => self.settle(group),
+            Ok(before) => self.settle(group, before),
             Err(error) => {
+                self.last_id = None;
                 let error = Arc::new(error);
                 tracing::error!(
                     batches = group.len(),
@@ -139,9 +140,14 @@ impl Writer {
         }
     }
 
-    async fn commit(&self, group: &[Item]) -> Result<(), SqlError> {
+    /// Answers the highest id before the group.
+    async fn commit(&self, group: &[Item]) -> Result<i64, SqlError> {
         let mut transaction = self.database.begin().await?;
-        let mut id = self.last_id;
+        let before = match self.last_id {
+            Some(id) => id,
+            None => highest_id(&mut transaction).await?,
+        };
+        let mut id = before;
         let mut values: Vec<Value<'_>> = Vec::with_capacity(group.len() * 16);
         for item in group {
             let Row::Batch(row) = &item.row else { continue };
@@ -196,10 +202,12 @@ impl Writer {
                 )
                 .await?;
         }
-        transaction.commit().await
+        transaction.commit().await?;
+        Ok(before)
     }
 
-    fn settle(&mut self, group: &mut Vec<Item>) {
+    fn settle(&mut self, group: &mut Vec<Item>, before: i64) {
+        let mut sequence = before;
         for item in group.drain(..) {
             match item.row {
                 Row::Seal(row) => {
@@ -207,7 +215,7 @@ impl Writer {
                     let _ = row.done.send(Ok(()));
                 }
                 Row::Batch(row) => {
-                    self.last_id += 1;
+                    sequence += 1;
                     let to_us = row.from_us.saturating_add(row.span_us);
                     let times = (!row.held).then_some(Times {
                         from: row.from_us,
@@ -225,7 +233,7 @@ impl Writer {
                     if times.is_some() {
                         // Without a listener there is nobody to tell.
                         let _ = self.arrivals.send(Arrival {
-                            sequence: self.last_id,
+                            sequence,
                             project: item.stream.identity.project.id,
                             device: item.stream.identity.device,
                             from: Timestamp::from_micros(row.from_us),
@@ -235,7 +243,15 @@ impl Writer {
                 }
             }
         }
+        self.last_id = Some(sequence);
     }
+}
+
+async fn highest_id(transaction: &mut Transaction) -> Result<i64, SqlError> {
+    let row = transaction
+        .fetch_optional("SELECT coalesce(max(id), 0) FROM batch", &[])
+        .await?;
+    row.map_or(Ok(0), |row| row.i64(0))
 }
 
 fn fail(item: Item, error: &Arc<SqlError>) {

@@ -87,6 +87,10 @@ fn fill_in(mut response: Response, id: &RequestId) -> Response {
 }
 
 fn dress(headers: &mut HeaderMap, id: &RequestId) {
+    // Which methods an address has is for those who may know that it exists.
+    if headers.contains_key(header::WWW_AUTHENTICATE) {
+        headers.remove(header::ALLOW);
+    }
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         headers.insert(REQUEST_ID, value);
     }
@@ -98,10 +102,7 @@ fn dress(headers: &mut HeaderMap, id: &RequestId) {
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
     for (name, value) in [
-        (
-            header::STRICT_TRANSPORT_SECURITY,
-            "max-age=31536000; includeSubDomains",
-        ),
+        (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),

@@ -72,3 +72,22 @@ async fn a_full_disk_refuses_and_recovers_without_restart() {
     );
     assert_eq!(store.totals(origin(1)).await.unwrap().batches, 121);
 }
+
+#[tokio::test]
+async fn a_commit_that_failed_and_was_kept_all_the_same_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let first = simple(5, 0, [0; 32], &[1.0]);
+    store.append(origin(1), &first, received()).await.unwrap();
+    // As if another writer's answer had been lost: a row that this process does not know of.
+    let database = &store.inner.database;
+    let copy = "INSERT INTO batch SELECT id + 1, project, stream, first + 1, count, branch, hash, prev, from_us, \
+                span_us, received_us, revision, held, key_id, counter, payload FROM batch";
+    database.execute(copy, &[]).await.unwrap();
+    let second = simple(5, 1, [0; 32], &[2.0]);
+    let refused = store.append(origin(1), &second, received()).await;
+    assert!(matches!(refused, Err(AppendError::Unavailable(_))));
+    let receipt = store.append(origin(1), &second, received()).await.unwrap();
+    assert_eq!(receipt.outcome, Outcome::Fork { branch: 1 });
+    assert_eq!(store.totals(origin(1)).await.unwrap().batches, 3);
+}

@@ -21,7 +21,8 @@ use super::{Incoming, Sketch};
 use crate::api::id::{Id, Named, Time};
 use crate::api::page;
 use crate::api::problem::{Code, Faults, Problem};
-use crate::api::{App, Peer};
+use crate::pki::Peer;
+use crate::api::App;
 
 /// The largest body that this front door reads.
 pub const BODY_MAX: usize = 64 * 1024;
@@ -61,7 +62,7 @@ impl Argument for Source {
         let peer = incoming.head.parts.extensions.get::<Peer>();
         Ok(Self(peer.map_or_else(
             || "unknown".to_owned(),
-            |Peer(address)| address.to_string(),
+            |peer| peer.address.ip().to_string(),
         )))
     }
 }

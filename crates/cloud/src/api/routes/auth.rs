@@ -197,7 +197,7 @@ async fn describe(app: &App, who: &SignedIn) -> Result<Me, Problem> {
             id: key.to_string(),
             kind: Kind::ApiKey,
             email: None,
-            name: String::new(),
+            name: "API key".to_owned(),
             operator: false,
             must_set_password: false,
             projects: mine,

@@ -1,0 +1,8 @@
+//! The front door as a whole, in process, over a real data folder.
+
+mod door;
+mod matrix;
+mod measurements;
+mod samples;
+mod tenants;
+mod world;

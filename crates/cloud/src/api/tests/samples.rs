@@ -1,0 +1,127 @@
+//! One sample request for each row of the table; a row without one fails the access matrix.
+//!
+//! Each sample is a request that would succeed for whoever may. Those that use something up make it first, so that the
+//! order of callers does not matter.
+
+use axum::body::Body;
+use http::Request;
+use serde_json::json;
+
+use super::world::{Who, World, request};
+use crate::access::Role;
+
+/// The sample request of a row, `None` for a row that has none.
+pub(super) async fn sample(world: &World, row: &str) -> Option<Request<Body>> {
+    let (method, path) = row.split_once(' ')?;
+    let (path, body) = match fill(world, path) {
+        Some(path) => (path, body(world, row).await),
+        None => special(world, row).await?,
+    };
+    Some(request(method, &path, body))
+}
+
+/// The address of a row with ids of ours in the place of its parameters.
+fn fill(world: &World, path: &str) -> Option<String> {
+    let ours = &world.ours;
+    let filled = path
+        .replace("{project}", &ours.project.to_string())
+        .replace("{location}", &ours.location.to_string())
+        .replace("{device}", &ours.device.to_string())
+        .replace("{element}", &ours.element.to_string())
+        .replace("{deployment}", &ours.deployment.to_string());
+    let used_up = path.contains("{claim}") || path.contains("{key}") || path.contains("{*rest}");
+    (!used_up && KNOWN.contains(&path)).then_some(filled)
+}
+
+/// Rows whose address and body are enough.
+const KNOWN: &[&str] = &[
+    "/",
+    "/app",
+    "/app/",
+    "/livez",
+    "/readyz",
+    "/api/v1/auth/link",
+    "/api/v1/auth/sign-in",
+    "/api/v1/auth/password",
+    "/api/v1/auth/sign-out",
+    "/api/v1/me",
+    "/api/v1/openapi.json",
+    "/api/v1/projects",
+    "/api/v1/projects/{project}",
+    "/api/v1/projects/{project}/locations",
+    "/api/v1/projects/{project}/devices",
+    "/api/v1/projects/{project}/devices/{device}",
+    "/api/v1/projects/{project}/devices/{device}/log",
+    "/api/v1/projects/{project}/devices/{device}/ledger",
+    "/api/v1/projects/{project}/devices/{device}/quarantine",
+    "/api/v1/projects/{project}/claims",
+    "/api/v1/projects/{project}/elements",
+    "/api/v1/projects/{project}/elements/{element}",
+    "/api/v1/projects/{project}/deployments",
+    "/api/v1/projects/{project}/deployments/{deployment}",
+    "/api/v1/projects/{project}/members",
+    "/api/v1/projects/{project}/keys",
+    "/api/v1/projects/{project}/latest",
+    "/api/v1/projects/{project}/live",
+];
+
+async fn body(world: &World, row: &str) -> Option<serde_json::Value> {
+    let (method, path) = row.split_once(' ')?;
+    if method == "GET" {
+        return None;
+    }
+    let path = path.trim_start_matches("/api/v1");
+    match (method, path.trim_start_matches("/projects/{project}")) {
+        ("POST", "/auth/link") => {
+            let token = world.link(Who::Person(Role::Viewer)).await;
+            Some(json!({ "token": token }))
+        }
+        // Past the door and refused for its content: hashing passwords here would only take time.
+        ("POST", "/auth/sign-in" | "/auth/password") => Some(json!({})),
+        ("POST", "/projects") => Some(json!({ "name": "new", "zone": "UTC" })),
+        ("PATCH", "") => Some(json!({ "zone": "UTC" })),
+        ("POST", "/locations") => Some(json!({ "name": "new" })),
+        ("PATCH", "/devices/{device}") => Some(json!({ "name": "renamed" })),
+        ("POST", "/claims") => Some(json!({ "name": "new" })),
+        ("POST", "/elements") => Some(json!({ "name": "new", "unit": "m" })),
+        ("PATCH", "/elements/{element}") => Some(json!({ "digits": 2 })),
+        ("POST", "/deployments") => Some(json!({
+            "element": world.spare_element().await.to_string(),
+            "device": world.ours.device.to_string(),
+            "channel": "level",
+            "from": "2026-03-01T00:00:00Z",
+        })),
+        ("PATCH", "/deployments/{deployment}") => Some(json!({ "to": "2026-03-02T00:00:00Z" })),
+        ("POST", "/keys") => Some(json!({ "name": "new", "role": "viewer" })),
+        _ => None,
+    }
+}
+
+/// Rows that need something made for them, or a query.
+async fn special(world: &World, row: &str) -> Option<(String, Option<serde_json::Value>)> {
+    let project = format!("/api/v1/projects/{}", world.ours.project);
+    let plain = |path: String| Some((path, None));
+    match row.replace("/api/v1/projects/{project}", "").as_str() {
+        "GET /app/{*rest}" => plain("/app/sign-in".to_owned()),
+        "GET /locations/{location}" => {
+            plain(format!("{project}/locations/{}", world.ours.location))
+        }
+        "PATCH /locations/{location}" => Some((
+            format!("{project}/locations/{}", world.ours.location),
+            Some(json!({ "name": "renamed" })),
+        )),
+        "DELETE /locations/{location}" => plain(format!(
+            "{project}/locations/{}",
+            world.spare_location().await
+        )),
+        "DELETE /claims/{claim}" => {
+            plain(format!("{project}/claims/{}", world.spare_claim().await))
+        }
+        "DELETE /keys/{key}" => plain(format!("{project}/keys/{}", world.spare_key().await)),
+        "GET /points" => plain(format!(
+            "{project}/points?element={}&from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z&buckets=100",
+            world.ours.element
+        )),
+        _ => None,
+    }
+}

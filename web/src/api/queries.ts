@@ -1,0 +1,106 @@
+// What is read from the server, each with its cache key; the only file that names paths for reading.
+import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query';
+import { api, call } from './client';
+import type { Element } from './types';
+
+/** Device states are the server's judgement; no event tells of a change, so they are asked for. */
+const STATES_EVERY_MS = 5_000;
+
+export const meQuery = queryOptions({
+  queryKey: ['me'],
+  queryFn: ({ signal }) => call(api.GET('/api/v1/me', { signal })),
+  staleTime: 60_000,
+});
+
+export const projectsQuery = queryOptions({
+  queryKey: ['projects'],
+  queryFn: ({ signal }) => call(api.GET('/api/v1/projects', { signal })),
+});
+
+export const projectQuery = (project: string) =>
+  queryOptions({
+    queryKey: ['project', project],
+    queryFn: ({ signal }) =>
+      call(api.GET('/api/v1/projects/{project}', { params: { path: { project } }, signal })),
+    staleTime: 60_000,
+  });
+
+export const devicesQuery = (project: string) =>
+  infiniteQueryOptions({
+    queryKey: ['devices', project],
+    queryFn: ({ signal, pageParam }) =>
+      call(
+        api.GET('/api/v1/projects/{project}/devices', {
+          params: { path: { project }, query: pageParam ? { cursor: pageParam } : {} },
+          signal,
+        }),
+      ),
+    initialPageParam: '',
+    getNextPageParam: (page) => page.next_cursor || undefined,
+    refetchInterval: STATES_EVERY_MS,
+  });
+
+export const deviceQuery = (project: string, device: string) =>
+  queryOptions({
+    queryKey: ['device', project, device],
+    queryFn: ({ signal }) =>
+      call(
+        api.GET('/api/v1/projects/{project}/devices/{device}', {
+          params: { path: { project, device } },
+          signal,
+        }),
+      ),
+    refetchInterval: STATES_EVERY_MS,
+  });
+
+export const logQuery = (project: string, device: string) =>
+  queryOptions({
+    queryKey: ['log', project, device],
+    queryFn: ({ signal }) =>
+      call(
+        api.GET('/api/v1/projects/{project}/devices/{device}/log', {
+          params: { path: { project, device } },
+          signal,
+        }),
+      ),
+    refetchInterval: STATES_EVERY_MS,
+  });
+
+export const elementsQuery = (project: string) =>
+  queryOptions({
+    queryKey: ['elements', project],
+    queryFn: async ({ signal }) => {
+      const read = (cursor?: string) =>
+        call(
+          api.GET('/api/v1/projects/{project}/elements', {
+            params: { path: { project }, query: { limit: 1_000, ...(cursor ? { cursor } : {}) } },
+            signal,
+          }),
+        );
+      const first = await read();
+      const items = first.items as Element[];
+      let next = first.next_cursor;
+      while (next) {
+        const page = await read(next);
+        items.push(...(page.items as Element[]));
+        next = page.next_cursor;
+      }
+      return { items };
+    },
+    refetchInterval: 60_000,
+  });
+
+export const elementQuery = (project: string, element: string) =>
+  queryOptions({
+    queryKey: ['element', project, element],
+    queryFn: async ({ signal }) => {
+      const answer = await call(
+        api.GET('/api/v1/projects/{project}/elements/{element}', {
+          params: { path: { project, element } },
+          signal,
+        }),
+      );
+      return answer as Element;
+    },
+    refetchInterval: 60_000,
+  });

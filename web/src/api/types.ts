@@ -1,0 +1,24 @@
+// The names this app uses for the shapes in the server's OpenAPI document. Nothing else reads the generated file's
+// component names, so a rename there is mended here.
+import type { components } from './schema';
+
+type Schemas = components['schemas'];
+
+export type Me = Schemas['Me'];
+export type Project = Schemas['Project'];
+export type Device = Schemas['Device'];
+export type DeviceState = Device['state'];
+export type LogLine = Schemas['LogLine'];
+export type ClaimLine = Schemas['NewClaimLine'];
+export type Series = Schemas['ElementPoints'];
+export type GapReason = Schemas['GapWord'];
+export type Role = Schemas['Role'];
+
+/** The newest value of an element. */
+export type Latest = Pick<Schemas['LatestValue'], 'time' | 'value' | 'flag'>;
+
+/** The document leaves the shape of `latest` open. */
+export type Element = Omit<Schemas['Element'], 'latest'> & { latest?: Latest | null };
+
+/** QARTOD flags: 1 pass, 2 not evaluated, 3 suspect, 4 fail, 9 missing. */
+export const FLAG = { pass: 1, notEvaluated: 2, suspect: 3, fail: 4, missing: 9 } as const;

@@ -1,0 +1,151 @@
+// Every address of the app, what it needs before it shows, and the typed form of its parameters. Pages are loaded when
+// they are first visited.
+import type { QueryClient } from '@tanstack/react-query';
+import {
+  createRootRouteWithContext,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+  Outlet,
+  redirect,
+} from '@tanstack/react-router';
+import { isStatus } from './api/problem';
+import { meQuery } from './api/queries';
+import type { RangeSearch } from './chart/range';
+import { PageFailed } from './ui/PageFailed';
+import { Loading } from './ui/states';
+
+export interface RouterContext {
+  client: QueryClient;
+}
+
+const root = createRootRouteWithContext<RouterContext>()({
+  component: Outlet,
+  notFoundComponent: lazyRouteComponent(() => import('./pages/NotFound'), 'NotFound'),
+});
+
+export interface SignInSearch {
+  next?: string | undefined;
+}
+
+/** Only an address inside this app: a link must not send anybody elsewhere after signing in. */
+function inside(next: unknown): string | undefined {
+  return typeof next === 'string' && /^\/(?![/\\])/.test(next) ? next : undefined;
+}
+
+const signIn = createRoute({
+  getParentRoute: () => root,
+  path: '/sign-in',
+  validateSearch: (search): SignInSearch => ({ next: inside(search.next) }),
+  component: lazyRouteComponent(() => import('./pages/SignIn'), 'SignIn'),
+});
+
+/** Everything but signing in needs a person. */
+const signedIn = createRoute({
+  getParentRoute: () => root,
+  id: 'signed-in',
+  beforeLoad: async ({ context, location }) => {
+    try {
+      const me = await context.client.ensureQueryData(meQuery);
+      if (me.must_set_password) throw redirect({ to: '/sign-in' });
+    } catch (error) {
+      if (isStatus(error, 401)) {
+        throw redirect({ to: '/sign-in', search: { next: location.pathname + location.searchStr } });
+      }
+      throw error;
+    }
+  },
+  component: Outlet,
+});
+
+const home = createRoute({
+  getParentRoute: () => signedIn,
+  path: '/',
+  beforeLoad: () => {
+    throw redirect({ to: '/projects' });
+  },
+});
+
+const projects = createRoute({
+  getParentRoute: () => signedIn,
+  path: '/projects',
+  component: lazyRouteComponent(() => import('./pages/Projects'), 'Projects'),
+});
+
+const project = createRoute({
+  getParentRoute: () => signedIn,
+  path: '/p/$project',
+  component: lazyRouteComponent(() => import('./pages/ProjectShell'), 'ProjectShell'),
+});
+
+const overview = createRoute({
+  getParentRoute: () => project,
+  path: '/',
+  component: lazyRouteComponent(() => import('./pages/Overview'), 'Overview'),
+});
+
+const devices = createRoute({
+  getParentRoute: () => project,
+  path: '/devices',
+  component: lazyRouteComponent(() => import('./pages/Devices'), 'Devices'),
+});
+
+const addLogger = createRoute({
+  getParentRoute: () => project,
+  path: '/devices/add',
+  component: lazyRouteComponent(() => import('./pages/AddLogger'), 'AddLogger'),
+});
+
+const device = createRoute({
+  getParentRoute: () => project,
+  path: '/devices/$device',
+  component: lazyRouteComponent(() => import('./pages/DevicePage'), 'DevicePage'),
+});
+
+export interface ElementSearch extends RangeSearch {
+  show?: 'table';
+}
+
+const text = (value: unknown) => (typeof value === 'string' ? value : undefined);
+
+const element = createRoute({
+  getParentRoute: () => project,
+  path: '/elements/$element',
+  validateSearch: (search): ElementSearch => {
+    const [last, from, to] = [text(search.last), text(search.from), text(search.to)];
+    return {
+      ...(last === undefined ? {} : { last }),
+      ...(from === undefined || to === undefined ? {} : { from, to }),
+      ...(search.show === 'table' ? { show: 'table' } : {}),
+    };
+  },
+  component: lazyRouteComponent(() => import('./pages/ElementPage'), 'ElementPage'),
+});
+
+const tree = root.addChildren([
+  signIn,
+  signedIn.addChildren([
+    home,
+    projects,
+    project.addChildren([overview, devices, addLogger, device, element]),
+  ]),
+]);
+
+export function makeRouter(client: QueryClient) {
+  return createRouter({
+    routeTree: tree,
+    basepath: '/app',
+    context: { client },
+    defaultPreload: 'intent',
+    defaultPreloadStaleTime: 0,
+    scrollRestoration: true,
+    defaultPendingComponent: Loading,
+    defaultErrorComponent: PageFailed,
+  });
+}
+
+declare module '@tanstack/react-router' {
+  interface Register {
+    router: ReturnType<typeof makeRouter>;
+  }
+}
