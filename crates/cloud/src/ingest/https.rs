@@ -169,6 +169,10 @@ async fn refused(inner: &Inner, peer: &Peer, what: &'static str, error: EnrolErr
     match &error {
         EnrolError::Failed(_) => {}
         EnrolError::Refused(refusal) => inner.turned_away(peer, refusal).await,
+        // The failures that led here are logged; a flood need not be.
+        EnrolError::RateLimited { .. } => {
+            tracing::debug!(source = %peer.address.ip(), reason = problem.code, "{what}");
+        }
         _ => tracing::warn!(source = %peer.address.ip(), reason = problem.code, "{what}"),
     }
     problem

@@ -159,6 +159,11 @@ impl Identity {
         peer(self.chain.clone())
     }
 
+    /// What `device.pem` holds.
+    pub(crate) fn pem(&self) -> String {
+        crate::pki::pem(&self.chain)
+    }
+
     pub(crate) fn private_key(&self) -> PrivateKeyDer<'static> {
         private_key(&self.key)
     }
