@@ -4,9 +4,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,7 +14,7 @@ use crate::api;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ingest::Ingest;
-use crate::pki::{self, Endpoints, Peer, ServerCertificate};
+use crate::pki::{self, Endpoints, ServerCertificate};
 
 /// Connections at a time on the listener of people, and of them from one address.
 const PEOPLE: (usize, usize) = (2_000, 200);
@@ -116,14 +113,15 @@ impl Running {
 
     fn open_doors(&mut self, [https, device, mqtt]: [Listener; 3], shutdown: &Shutdown) {
         let base = &self.server.base;
-        let people = people(api::router(api::State {
+        let people = api::router(api::State {
             access: base.access.clone(),
             projects: base.projects.clone(),
             pki: base.pki.clone(),
             fleet: self.server.fleet.clone(),
             series: self.server.series.clone(),
             db: base.db.clone(),
-        }));
+            stopping: shutdown.signal(),
+        });
         let ingest = Ingest::new(
             base.pki.clone(),
             self.server.fleet.clone(),
@@ -216,20 +214,6 @@ impl Running {
         self.server.close().await;
         tracing::info!("stopped");
     }
-}
-
-/// The front door of people, with the other end's address where the door looks for it.
-fn people(router: Router) -> Router {
-    router.layer(from_fn(async |mut request: Request, next: Next| {
-        let source = request
-            .extensions()
-            .get::<Peer>()
-            .map(|peer| peer.address.ip());
-        if let Some(source) = source {
-            request.extensions_mut().insert(api::Peer(source));
-        }
-        next.run(request).await
-    }))
 }
 
 async fn write(path: &Path, text: &str) -> Result<(), ServeError> {
