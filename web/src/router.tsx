@@ -12,7 +12,8 @@ import {
 import { isStatus } from './api/problem';
 import { meQuery } from './api/queries';
 import type { RangeSearch } from './chart/range';
-import { Failed, Loading } from './ui/states';
+import { PageFailed } from './ui/PageFailed';
+import { Loading } from './ui/states';
 
 export interface RouterContext {
   client: QueryClient;
@@ -139,7 +140,7 @@ export function makeRouter(client: QueryClient) {
     defaultPreloadStaleTime: 0,
     scrollRestoration: true,
     defaultPendingComponent: Loading,
-    defaultErrorComponent: ({ error, reset }) => <Failed error={error} retry={reset} />,
+    defaultErrorComponent: PageFailed,
   });
 }
 

@@ -5,11 +5,11 @@
 //! nothing; a device that is disabled loses its live session within seconds; a device has one session.
 //! Opens no sockets: `serve` hands in connections whose handshake is done.
 
+mod down;
 mod https;
 mod live;
 mod mqtt;
 mod problem;
-mod records;
 mod session;
 mod up;
 
@@ -19,7 +19,6 @@ pub(crate) mod tests;
 use std::sync::Arc;
 
 use fieldkeep_protocol::DeviceId;
-use fieldkeep_store::Store;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast::error::RecvError;
 
@@ -27,9 +26,9 @@ use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::pki::{Peer, Pki, Refused};
 use crate::projects::Projects;
+use crate::series::Series;
 
 use live::{Cut, Live};
-use records::Records;
 
 /// Takes what devices send. Cheap to clone.
 #[derive(Clone)]
@@ -39,7 +38,7 @@ struct Inner {
     pki: Pki,
     fleet: Fleet,
     projects: Projects,
-    records: Records,
+    series: Series,
     clock: Clock,
     live: Live,
 }
@@ -52,13 +51,12 @@ impl std::fmt::Debug for Ingest {
 
 impl Ingest {
     /// The front door to these rooms.
-    pub fn new(pki: Pki, fleet: Fleet, projects: Projects, store: Store, clock: Clock) -> Self {
-        let records = Records::new(store, clock.clone());
+    pub fn new(pki: Pki, fleet: Fleet, projects: Projects, series: Series, clock: Clock) -> Self {
         Self(Arc::new(Inner {
             pki,
             fleet,
             projects,
-            records,
+            series,
             clock,
             live: Live::default(),
         }))

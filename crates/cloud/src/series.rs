@@ -164,6 +164,15 @@ impl Series {
         Ok(self.store.holes(origin(device), epoch, from, to).await?)
     }
 
+    /// One past the highest durable record number of an epoch; 0 if there is none.
+    pub async fn next_record(
+        &self,
+        device: &DeviceSession,
+        epoch: Epoch,
+    ) -> Result<u64, SeriesError> {
+        Ok(self.store.next_record(origin(device), epoch).await?)
+    }
+
     /// The newest stored record time of all projects: what the cloud's own clock is judged by.
     pub async fn newest(&self) -> Result<Option<Timestamp>, SeriesError> {
         Ok(self.store.newest().await?)

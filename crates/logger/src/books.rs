@@ -58,6 +58,7 @@ pub struct Books {
     pub newest_us: Option<i64>,
     log: VecDeque<Line>,
     cursor: Option<BatchKey>,
+    acknowledged: Vec<BatchKey>,
     storing_fails: bool,
 }
 
@@ -71,6 +72,7 @@ impl Books {
             newest_us: None,
             log: VecDeque::new(),
             cursor: None,
+            acknowledged: Vec::new(),
             storing_fails: false,
         }
     }
@@ -84,13 +86,15 @@ impl Books {
         most: u32,
         reading: Reading,
     ) -> bool {
-        let (quality, step_us) = if is_history {
-            (self.judge.time(reading).1, None)
+        let (now_us, quality, step_us) = if is_history {
+            let (now_us, quality) = self.judge.time(reading);
+            (now_us, quality, None)
         } else {
             let judged = self.judge.judge(reading);
-            (judged.quality, judged.step_us)
+            (judged.time_us, judged.quality, judged.step_us)
         };
         let stamp = Stamp {
+            now_us,
             ticks_us: reading.ticks_us,
             clock: quality,
             step_us,
@@ -363,13 +367,10 @@ impl Books {
         })
     }
 
-    /// The cloud has an item for good.
+    /// The cloud has an item for good. For batches that counts only once `settle` has written it down.
     pub fn durable(&mut self, item: &Item) -> Result<(), JournalError> {
         match item {
-            Item::Batch(key) => {
-                self.counts.acknowledged += self.journal.acknowledge(*key)?;
-                self.judge.prove(self.journal.proven_us());
-            }
+            Item::Batch(key) => self.acknowledged.push(*key),
             Item::Table { epoch, revision } => self.journal.acknowledge_table(*epoch, *revision)?,
             Item::Seal {
                 epoch,
@@ -381,6 +382,14 @@ impl Books {
             }
             Item::State => {}
         }
+        Ok(())
+    }
+
+    /// Writes down which batches the cloud has, all at once: a sync for each would limit how fast a backlog shrinks.
+    pub fn settle(&mut self) -> Result<(), JournalError> {
+        let keys = std::mem::take(&mut self.acknowledged);
+        self.counts.acknowledged += self.journal.acknowledge(&keys)?;
+        self.judge.prove(self.journal.proven_us());
         Ok(())
     }
 

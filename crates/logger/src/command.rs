@@ -81,6 +81,9 @@ struct RunArguments {
     /// End by itself after this long, such as 60s.
     #[arg(long, value_name = "DURATION")]
     exit_after: Option<String>,
+    /// Also end when standard input is closed, for whoever started this as a child.
+    #[arg(long, hide = true)]
+    stop_with_stdin: bool,
     /// Print start and summary as lines of JSON.
     #[arg(long)]
     json: bool,
@@ -250,7 +253,7 @@ async fn run(arguments: RunArguments) -> u8 {
             serde_json::json!({"event": "started", "device": device, "pid": std::process::id()})
         );
     }
-    let summary = Box::pin(logger.run(until_told(exit_after))).await;
+    let summary = Box::pin(logger.run(until_told(exit_after, arguments.stop_with_stdin))).await;
     print_summary(&summary, arguments.json);
     0
 }
@@ -271,8 +274,8 @@ fn print_summary(summary: &Summary, json: bool) {
     }
 }
 
-/// Ready on SIGTERM, SIGINT, or when the time is up.
-async fn until_told(exit_after: Option<Duration>) {
+/// Ready on SIGTERM, SIGINT, when the time is up, or (where asked for) when standard input is closed.
+async fn until_told(exit_after: Option<Duration>, stop_with_stdin: bool) {
     use tokio::signal::unix::{SignalKind, signal};
     let wait = |kind: SignalKind| async move {
         match signal(kind) {
@@ -291,11 +294,29 @@ async fn until_told(exit_after: Option<Duration>) {
             None => std::future::pending().await,
         }
     };
+    let parent_gone = async move {
+        if stop_with_stdin {
+            stdin_closed().await;
+        } else {
+            std::future::pending().await
+        }
+    };
     tokio::select! {
+        () = parent_gone => {}
         () = wait(SignalKind::terminate()) => {}
         () = wait(SignalKind::interrupt()) => {}
         () = time_up => {}
     }
+}
+
+/// On a thread of its own: the runtime would wait for a read of standard input before it ends.
+async fn stdin_closed() {
+    let (closed, end) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = closed.send(());
+    });
+    let _ = end.await;
 }
 
 fn status(arguments: &StatusArguments) -> u8 {

@@ -122,12 +122,13 @@ impl EnrollError {
             EnrollError::Post(PostError::Answer { .. }) => {
                 "Check that the port is the cloud's device port, not the one of its web app, and that the cloud is not older than this logger.".to_owned()
             }
-            EnrollError::Post(PostError::Refused { code, .. }) => match code.as_str() {
+            EnrollError::Post(PostError::Refused { code, detail, .. }) => match code.as_str() {
                 "claim_used" => "Each claim is good for one device: make a new one in the cloud.".to_owned(),
                 "claim_expired" => "Claims are good for 24 hours: make a new one in the cloud.".to_owned(),
                 "claim_unknown" => "Compare the code with the cloud's list of claims, or make a new claim.".to_owned(),
-                "rate_limited" => "Too many attempts: wait a minute, then try again.".to_owned(),
-                _ => "The cloud's log has more.".to_owned(),
+                "rate_limited" if detail.is_empty() => "Wait a minute, then try again.".to_owned(),
+                _ if detail.is_empty() => "The cloud's log has more.".to_owned(),
+                _ => detail.clone(),
             },
             EnrollError::Answer(_) => "Check that cloud and logger are of the same release.".to_owned(),
             EnrollError::Write { path, .. } => {

@@ -33,13 +33,15 @@ pub enum PostError {
         what: String,
     },
     /// The cloud refuses, and says why.
-    #[error("{detail}")]
+    #[error("the cloud refuses: {title}")]
     Refused {
         /// The HTTP status.
         status: u16,
         /// The machine-readable reason.
         code: String,
         /// The reason for people.
+        title: String,
+        /// More of it, or what to do.
         detail: String,
     },
 }
@@ -76,7 +78,7 @@ pub async fn post<A: DeserializeOwned>(
         .map_err(|e| answer(e.to_string()))?;
     let exchange = async {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let send = async {
+        let send = async move {
             let response = sender.send_request(request).await?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_BYTES)
@@ -105,15 +107,16 @@ pub async fn post<A: DeserializeOwned>(
     }
     let problem: Problem =
         serde_json::from_slice(&body).map_err(|_| answer(format!("HTTP status {status}")))?;
-    let detail = if problem.detail.is_empty() {
-        problem.title
+    let title = if problem.title.is_empty() {
+        format!("HTTP status {status}")
     } else {
-        problem.detail
+        printable(&problem.title)
     };
     Err(PostError::Refused {
         status: status.as_u16(),
         code: problem.code,
-        detail: printable(&detail),
+        title,
+        detail: printable(&problem.detail),
     })
 }
 

@@ -82,6 +82,8 @@ pub struct Limits {
 /// What is known of the instant of a record beside its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
+    /// The time, which is not the record's where that is a history's.
+    pub now_us: i64,
     /// Microseconds since this start of the logger.
     pub ticks_us: u64,
     /// How far the clock can be believed.
@@ -189,6 +191,8 @@ pub struct Journal {
     open_length: u64,
     current: Option<(Arc<Channels>, u32)>,
     proven_us: i64,
+    /// The newest time that was told.
+    now_us: i64,
     /// Files whose end a failed write may have left torn.
     torn: BTreeSet<String>,
     buffer: Vec<u8>,
@@ -203,6 +207,7 @@ impl Journal {
         record: &Record,
         stamp: Stamp,
     ) -> Result<u64, JournalError> {
+        self.now_us = stamp.now_us;
         let columns = channels.list.len();
         if record.cells.len() != columns {
             return Err(JournalError::Shape {
@@ -313,6 +318,7 @@ impl Journal {
             revision: open.head.revision,
             from_us: open.times.iter().copied().min().unwrap_or_default(),
             to_us: open.times.iter().copied().max().unwrap_or_default(),
+            closed_us: self.now_us,
             proven: open.head.clock == ClockQuality::Synchronised,
             hash: batch::hash(bytes),
         };
@@ -350,7 +356,7 @@ impl Journal {
         );
         if let Some(place) = self.segments.get_mut(&segment) {
             place.kept += 1;
-            place.newest_us = place.newest_us.max(description.to_us);
+            place.newest_us = place.newest_us.max(description.closed_us);
         }
         key
     }

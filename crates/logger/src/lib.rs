@@ -1,4 +1,12 @@
-//! The datalogger of Fieldkeep on Linux.
+//! The datalogger of Fieldkeep on Linux: it measures, keeps what it measured, and delivers it to its cloud.
+//!
+//! What decides does no I/O and is told the time, the bytes and the chance it needs: `clock` judges the clock, `sample` and
+//! `driver` make records, `journal` keeps them, `session` (over `mqtt`) decides the course of a session, `books` ties
+//! them together. What touches the world decides little: `shell` has clocks and sockets, `reach`, `tls` and `http` the way to
+//! a server, `folder`, `identity` and `status` the files. `enroll` makes a device, `renew` keeps its certificate
+//! fresh, `logger` runs the whole.
+//!
+//! It dials out and never listens.
 
 pub mod backoff;
 pub mod books;

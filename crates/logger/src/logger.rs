@@ -376,3 +376,6 @@ pub(crate) fn random_u64() -> u64 {
 pub(crate) fn chance() -> f64 {
     (random_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
+
+#[cfg(test)]
+mod tests;

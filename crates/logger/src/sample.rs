@@ -78,7 +78,8 @@ pub fn value(number: f64) -> Cell {
 /// A value rounded to the decimal places that its sensor resolves, so that it is stored as short as it is true.
 pub fn rounded(number: f64, digits: u8) -> Cell {
     let factor = 10f64.powi(i32::from(digits));
-    value((number * factor).round() / factor)
+    // Adding zero makes a negative zero a plain one.
+    value((number * factor).round() / factor + 0.0)
 }
 
 /// No value, and why.

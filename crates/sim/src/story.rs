@@ -56,12 +56,15 @@ impl Scene {
         Ok(body)
     }
 
-    /// The element that a channel feeds, once it is there.
+    /// The element that a channel feeds, once it is there; `channel` is the last part of its name.
     pub async fn element(&self, channel: &str) -> String {
         wait::until(&format!("an element of channel {channel}"), async || {
             let list = self.get("elements").await.ok()?;
             let items = list["items"].as_array()?;
-            let found = items.iter().find(|element| element["channel"] == channel)?;
+            let found = items.iter().find(|element| {
+                let name = element["channel"].as_str().unwrap_or_default();
+                name.rsplit('.').next() == Some(channel)
+            })?;
             found["id"].as_str().map(str::to_owned)
         })
         .await

@@ -53,7 +53,10 @@ impl Plan {
 impl Inner {
     /// When the held batches and the dropped records of a stream were.
     async fn unread(&self, stream: &Stream) -> Result<Vec<(GapReason, Run)>, StoreError> {
-        let held = stream.state(&self.database).await?.held;
+        let (held, is_readable) = {
+            let state = stream.state(&self.database).await?;
+            (state.held, state.times.is_some())
+        };
         let mut runs = Vec::new();
         if held > 0 {
             let mut numbers = RangeSet::default();
@@ -84,7 +87,12 @@ impl Inner {
                 ));
             }
         }
-        for (first, last) in self.dropped(stream).await? {
+        let dropped = if is_readable {
+            self.dropped(stream).await?
+        } else {
+            Vec::new()
+        };
+        for (first, last) in dropped {
             if let (Some(from), Some(to)) = self.around(stream, first, last).await?
                 && from <= to
             {

@@ -54,7 +54,7 @@ function refreshMs(spanMs: number): number {
 }
 
 const SPARK_MS = 3_600_000;
-const SPARK_BUCKETS = 60;
+const SPARK_BUCKETS = 120;
 
 /** The last hour of several elements in one call, small. */
 export const sparksQuery = (project: string, elements: string[]) =>

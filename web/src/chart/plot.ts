@@ -160,7 +160,8 @@ export class Plot {
   }
 
   private marks(u: uPlot, min: number, max: number) {
-    return ticks(min, max, Math.max(2, u.over.clientWidth / 96 || u.width / 110), this.scene.zone);
+    // The plot's own width is not settled while axes are being laid out; the chart's is.
+    return ticks(min, max, Math.max(2, (u.width - 70) / 100), this.scene.zone);
   }
 
   private valueLabels(splits: number[]): string[] {

@@ -8,9 +8,8 @@ use std::collections::VecDeque;
 use std::pin::pin;
 use std::time::Duration;
 
-use fieldkeep_protocol::message::{Ledger, Level, Time};
+use fieldkeep_protocol::message::Level;
 use fieldkeep_protocol::topic::{Down, Topic, parse_down};
-use fieldkeep_protocol::{Span, Spans, limits};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
@@ -18,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Inner;
+use super::down;
 use super::live::{Cut, Seat};
 use super::mqtt::{
     Broken, ConnectReasonCode, DisconnectReasonCode, Framer, IN_FLIGHT, Input, SubackReasonCode,
@@ -300,31 +300,22 @@ async fn send_time(
     link: &mut Link<impl AsyncRead + AsyncWrite + Unpin + Send>,
     session: &DeviceSession,
 ) -> Result<(), End> {
-    let now = match inner.records.sound_time().await {
-        Ok(Some(now)) => now,
+    match down::time(inner).await {
+        Ok(Some(time)) => link.tell(session, Down::Time, &time),
         Ok(None) => {
             tracing::error!(
                 "this machine's clock is behind the newest records: no time is given to devices"
             );
-            return Ok(());
+            Ok(())
         }
         Err(error) => {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                "the clock cannot be judged"
+                "the clock cannot be judged: no time is given to devices"
             );
-            return Ok(());
+            Ok(())
         }
-    };
-    let mut bytes = [0; limits::TIME_BYTES];
-    let length = Time { now }
-        .encode(&mut bytes)
-        .map_err(|_| "time_unencodable")?;
-    let topic = Topic::down(session.device(), Down::Time);
-    let bytes = bytes.get(..length).unwrap_or_default();
-    link.framer
-        .publish(&topic, bytes)
-        .map_err(|broken| broken.code())
+    }
 }
 
 /// Which of the records that the device keeps are missing here.
@@ -334,41 +325,17 @@ async fn send_ledger(
     session: &DeviceSession,
     kept: Kept,
 ) -> Result<(), End> {
-    let from = kept.oldest.unwrap_or(kept.next);
-    let (next, holes) = match inner
-        .records
-        .ledger(session, kept.epoch, from, kept.next)
-        .await
-    {
-        Ok(ledger) => ledger,
+    match down::ledger(inner, session, kept).await {
+        Ok(ledger) => link.tell(session, Down::Ledger, &ledger),
         Err(error) => {
             tracing::error!(
                 device.id = %session.device(),
                 error = &error as &dyn std::error::Error,
-                "the ledger cannot be read"
+                "the ledger cannot be told"
             );
-            return Err(link.part(DisconnectReasonCode::UnspecifiedError, "unavailable"));
+            Err(link.part(DisconnectReasonCode::UnspecifiedError, "unavailable"))
         }
-    };
-    let holes: Vec<Span> = holes
-        .into_iter()
-        .take(limits::HOLES)
-        .map(|(first, last)| Span { first, last })
-        .collect();
-    let ledger = Ledger {
-        epoch: kept.epoch,
-        next,
-        holes: Spans::new(&holes),
-    };
-    let mut bytes = vec![0; limits::LEDGER_BYTES];
-    let length = ledger
-        .encode(&mut bytes)
-        .map_err(|_| "ledger_unencodable")?;
-    let topic = Topic::down(session.device(), Down::Ledger);
-    let bytes = bytes.get(..length).unwrap_or_default();
-    link.framer
-        .publish(&topic, bytes)
-        .map_err(|broken| broken.code())
+    }
 }
 
 /// Finishes what was begun, so that what became durable is also answered where the client still listens.
@@ -448,6 +415,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
             Ok(Err(_)) => Err("connection_lost"),
             Err(_) => Err("write_timeout"),
         }
+    }
+
+    fn tell(&mut self, session: &DeviceSession, down: Down, payload: &[u8]) -> Result<(), End> {
+        let topic = Topic::down(session.device(), down);
+        self.framer
+            .publish(&topic, payload)
+            .map_err(|broken| broken.code())
     }
 
     /// Says goodbye with a reason; it is written when the link is closed.

@@ -117,7 +117,7 @@ pub(super) async fn receive(
 }
 
 async fn batch(inner: &Inner, session: &DeviceSession, bytes: &[u8]) -> Result<(), Unkept> {
-    let receipt = inner.records.append(session, bytes).await?;
+    let receipt = inner.series.append(session, bytes).await?;
     if receipt.outcome != Outcome::Duplicate && !receipt.held {
         inner.fleet.stored(session, receipt.to);
     }
@@ -139,7 +139,7 @@ async fn batch(inner: &Inner, session: &DeviceSession, bytes: &[u8]) -> Result<(
 }
 
 async fn channels(inner: &Inner, session: &DeviceSession, bytes: &[u8]) -> Result<(), Unkept> {
-    let receipt = inner.records.append_channels(session, bytes).await?;
+    let receipt = inner.series.append_channels(session, bytes).await?;
     if receipt.conflict {
         let text =
             "A second, different channel table came for the same revision; the first one is used.";
@@ -215,7 +215,7 @@ async fn seal(inner: &Inner, session: &DeviceSession, bytes: &[u8]) -> Result<()
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key)
         .verify(signed.get(..length).unwrap_or_default(), seal.signature())
         .map_err(|_| forged("its signature is not by the certificate that it names"))?;
-    inner.records.append_seal(session, bytes).await?;
+    inner.series.append_seal(session, bytes).await?;
     Ok(())
 }
 
@@ -255,7 +255,7 @@ async fn refuse(
         reason = code,
         "message quarantined"
     );
-    if let Err(error) = inner.records.quarantine(session, code, bytes).await {
+    if let Err(error) = inner.series.quarantine(session, code, bytes).await {
         failed(session, up, &error);
         return PubackReasonCode::QuotaExceeded;
     }

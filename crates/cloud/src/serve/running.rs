@@ -126,7 +126,7 @@ impl Running {
             base.pki.clone(),
             self.server.fleet.clone(),
             base.projects.clone(),
-            self.server.store.clone(),
+            self.server.series.clone(),
             base.clock.clone(),
         );
         let devices = ingest.routes();

@@ -63,23 +63,34 @@ impl Journal {
         self.mark(&[Mark::TableAcknowledged { epoch, revision }])
     }
 
-    /// The cloud has a batch for good; returns how many records that newly acknowledges. Durable when it returns.
-    pub fn acknowledge(&mut self, key: BatchKey) -> Result<u64, JournalError> {
-        let Some(entry) = self
-            .entries
-            .get(&key)
-            .copied()
-            .filter(|_| self.waiting.contains(&key))
-        else {
+    /// The cloud has batches for good; returns how many records that newly acknowledges. Durable when it returns.
+    pub fn acknowledge(&mut self, keys: &[BatchKey]) -> Result<u64, JournalError> {
+        let newly: Vec<(BatchKey, Entry)> = keys
+            .iter()
+            .filter(|key| self.waiting.contains(key))
+            .filter_map(|key| Some((*key, *self.entries.get(key)?)))
+            .collect();
+        if newly.is_empty() {
             return Ok(0);
-        };
-        let (epoch, first, last) = (entry.epoch, entry.first, entry.last());
-        self.mark(&[Mark::Acknowledged { epoch, first, last }])?;
-        self.set_waiting(key, false);
-        if entry.proven {
-            self.proven_us = self.proven_us.max(entry.to_us);
         }
-        Ok(u64::from(entry.count))
+        let marks: Vec<Mark> = newly
+            .iter()
+            .map(|(_, entry)| Mark::Acknowledged {
+                epoch: entry.epoch,
+                first: entry.first,
+                last: entry.last(),
+            })
+            .collect();
+        self.mark(&marks)?;
+        let mut records = 0;
+        for (key, entry) in newly {
+            self.set_waiting(key, false);
+            records += u64::from(entry.count);
+            if entry.proven {
+                self.proven_us = self.proven_us.max(entry.to_us);
+            }
+        }
+        Ok(records)
     }
 
     /// The cloud can never read a batch: it is not sent again.
@@ -146,11 +157,12 @@ impl Journal {
 
     /// The current epoch's batch that a seal may cover: the newest one that the cloud has. Its last number and its hash.
     pub fn sealable(&self) -> Option<(u64, [u8; 32])> {
-        let (_, entry) = self
+        let acknowledged = self.marks.acknowledged.get(&self.epoch)?;
+        let entry = self
             .entries
-            .iter()
+            .values()
             .rev()
-            .find(|(key, entry)| entry.epoch == self.epoch && !self.waiting.contains(key))?;
+            .find(|e| e.epoch == self.epoch && acknowledged.contains(e.first, e.last()))?;
         let name = segment::name(entry.segment);
         let payload = self
             .disk

@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::FileExt,
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -34,6 +34,9 @@ pub trait Disk: Send {
     fn remove(&mut self, name: &str) -> io::Result<()>;
 }
 
+/// Files kept open at a time: the active segment, the marks, the open batch, and one that is on its way out.
+const HANDLES: usize = 4;
+
 /// A real folder.
 pub struct FileDisk {
     root: PathBuf,
@@ -43,7 +46,10 @@ pub struct FileDisk {
 impl FileDisk {
     /// Makes the folder if there is none.
     pub fn open(root: &Path) -> io::Result<FileDisk> {
-        fs::create_dir_all(root)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(root)?;
         Ok(FileDisk {
             root: root.to_owned(),
             open: HashMap::new(),
@@ -52,11 +58,16 @@ impl FileDisk {
 
     fn handle(&mut self, name: &str) -> io::Result<&mut File> {
         if !self.open.contains_key(name) {
+            // Old segments are not written any more; their handles must not add up over the years.
+            if self.open.len() >= HANDLES {
+                self.open.clear();
+            }
             let path = self.root.join(name);
             let fresh = !path.exists();
             let file = OpenOptions::new()
                 .create(true)
                 .append(true)
+                .mode(0o600)
                 .read(true)
                 .open(path)?;
             if fresh {

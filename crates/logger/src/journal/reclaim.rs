@@ -25,7 +25,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Lets acknowledged segments go whose newest record is older than the days they are kept.
+    /// Lets acknowledged segments go whose newest batch was closed longer ago than the days they are kept.
     pub fn expire(&mut self, now_us: i64) -> Result<(), JournalError> {
         let oldest = now_us.saturating_sub(self.limits.keep_us);
         let past: Vec<u64> = self

@@ -75,6 +75,7 @@ impl Journal {
             open_length: 0,
             current: None,
             proven_us: i64::MIN,
+            now_us: i64::MIN,
             torn: Default::default(),
             buffer: Vec::new(),
         };
@@ -183,6 +184,7 @@ impl Journal {
                     };
                     let length = frame.payload.len() - segment::DESCRIPTION_BYTES;
                     self.index(sequence, frame.offset, length, &description);
+                    self.now_us = self.now_us.max(description.closed_us);
                     if description.epoch == self.epoch {
                         self.next = description.last() + 1;
                         self.hash = description.hash;
@@ -314,6 +316,9 @@ impl Journal {
         };
         if let Some(open) = left {
             found.records = open.count();
+            self.now_us = self
+                .now_us
+                .max(open.times.last().copied().unwrap_or(i64::MIN));
             self.open = Some(open);
             if let Err(error) = self.close() {
                 // It stays open and is tried again; nothing of it is lost yet.

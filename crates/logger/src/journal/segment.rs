@@ -38,13 +38,15 @@ pub(super) struct Description {
     pub(super) revision: u32,
     pub(super) from_us: i64,
     pub(super) to_us: i64,
+    /// When the batch was closed, from which on it is kept for so many days.
+    pub(super) closed_us: i64,
     /// Whether the clock was synchronised: only such a time proves anything.
     pub(super) proven: bool,
     pub(super) hash: [u8; 32],
 }
 
 /// What stands before a batch's bytes in its payload.
-pub(super) const DESCRIPTION_BYTES: usize = 8 + 8 + 4 + 4 + 8 + 8 + 1 + 32;
+pub(super) const DESCRIPTION_BYTES: usize = 8 + 8 + 4 + 4 + 8 + 8 + 8 + 1 + 32;
 
 impl Description {
     pub(super) fn last(&self) -> u64 {
@@ -59,6 +61,7 @@ impl Description {
         out.extend_from_slice(&self.revision.to_le_bytes());
         out.extend_from_slice(&self.from_us.to_le_bytes());
         out.extend_from_slice(&self.to_us.to_le_bytes());
+        out.extend_from_slice(&self.closed_us.to_le_bytes());
         out.push(u8::from(self.proven));
         out.extend_from_slice(&self.hash);
         out.extend_from_slice(batch);
@@ -74,6 +77,7 @@ impl Description {
             revision: fields.u32()?,
             from_us: fields.i64()?,
             to_us: fields.i64()?,
+            closed_us: fields.i64()?,
             proven: fields.u8()? != 0,
             hash: fields.bytes()?,
         };

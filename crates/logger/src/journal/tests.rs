@@ -50,6 +50,7 @@ fn row(n: u64) -> Record {
 
 fn stamp(ticks_us: u64) -> Stamp {
     Stamp {
+        now_us: 1_800_000_000_000_000 + ticks_us as i64,
         ticks_us,
         clock: ClockQuality::Synchronised,
         step_us: None,
@@ -283,7 +284,7 @@ fn acknowledged_goes_before_unacknowledged_and_what_is_given_up_is_named() {
     let first = batch(&mut journal);
     for _ in 0..2_000 {
         let key = batch(&mut journal);
-        assert_eq!(journal.acknowledge(key).unwrap(), 40);
+        assert_eq!(journal.acknowledge(&[key]).unwrap(), 40);
     }
     assert!(journal.facts().bytes <= limits.max_bytes);
     assert_eq!(journal.facts().unacknowledged, 40);
@@ -337,7 +338,7 @@ fn the_cloud_may_ask_again_for_what_it_lost_and_never_acknowledges_by_number() {
         journal.record(&channels("a"), &row(n), stamp(n)).unwrap();
         if n % 10 == 9 {
             let key = journal.close().unwrap().unwrap();
-            journal.acknowledge(key).unwrap();
+            journal.acknowledge(&[key]).unwrap();
         }
     }
     journal.acknowledge_table(5, 1).unwrap();
@@ -445,16 +446,40 @@ fn expiry_takes_only_what_is_acknowledged_and_old() {
     let (mut journal, _) = open(&disk, limits, 5);
     journal.record(&channels("a"), &row(0), stamp(0)).unwrap();
     let key = journal.close().unwrap().unwrap();
-    journal.acknowledge(key).unwrap();
+    journal.acknowledge(&[key]).unwrap();
     journal.roll().unwrap();
     journal.record(&channels("a"), &row(1), stamp(0)).unwrap();
     journal.close().unwrap();
     journal.roll().unwrap();
-    journal.expire(row(0).time_us + 500_000).unwrap();
+    journal.expire(stamp(0).now_us + 500_000).unwrap();
     assert_eq!(journal.entries.len(), 2);
-    journal.expire(row(9).time_us).unwrap();
+    journal.expire(stamp(0).now_us + 9_000_000).unwrap();
     assert_eq!(journal.entries.len(), 1);
     assert_eq!(journal.facts().oldest, Some(1));
+}
+
+/// Files of version 1 stay readable for ever: eight records, three to a batch, the first batch, its table and a seal
+/// acknowledged, two records in the batch that was open.
+#[test]
+fn a_journal_of_version_1_is_read() {
+    let disk = MemoryDisk::default();
+    let put = |name: &str, bytes: &[u8]| disk.put(name, bytes.to_vec());
+    put(
+        &segment::name(1),
+        include_bytes!("golden/v1/0000000000000001.seg"),
+    );
+    put(MARKS_LOG, include_bytes!("golden/v1/marks.log"));
+    put(OPEN_LOG, include_bytes!("golden/v1/open.log"));
+    let (mut journal, found) = open(&disk, ROOMY, 6);
+    assert_eq!((found.doubt, found.records, found.torn_bytes), (None, 2, 0));
+    let kept = deliverable(&mut journal);
+    assert_eq!(kept.keys().copied().collect::<Vec<_>>(), [(5, 3), (5, 6)]);
+    let expected: Vec<i64> = (3..8).map(|n| row(n).time_us).collect();
+    assert_eq!(times(&mut journal), expected);
+    assert_eq!(journal.sealed(), Some((5, 2, 77)));
+    assert_eq!(journal.sealable().map(|(last, _)| last), Some(2));
+    assert!(journal.table_to_send(5, 1).is_none());
+    assert_eq!((journal.facts().boot, journal.facts().next), (2, 8));
 }
 
 proptest! {
@@ -478,7 +503,7 @@ proptest! {
                     if let Some(key) = journal.next_unacknowledged(None) {
                         let batch = journal.batch(key).unwrap();
                         // A cut may fall into an acknowledgement: then either answer is right.
-                        let _ = journal.acknowledge(key);
+                        let _ = journal.acknowledge(&[key]);
                         acknowledged.insert((batch.epoch, batch.first));
                     }
                 }

@@ -268,6 +268,21 @@ fn silence_ends_what_waits() {
 }
 
 #[test]
+fn a_quiet_session_is_kept_alive_and_a_dead_one_noticed() {
+    let (mut session, _peer) = ready(16);
+    session.take_output();
+    let ping_at = session.poll_timeout().unwrap();
+    assert!(ping_at <= 60 * SECOND_US);
+    session.handle_timeout(ping_at);
+    assert_eq!(session.take_output(), [0xc0, 0]);
+    session.handle_timeout(session.poll_timeout().unwrap());
+    assert!(matches!(
+        events(&mut session)[..],
+        [Event::Ended { refused: false, .. }]
+    ));
+}
+
+#[test]
 fn nonsense_ends_the_session_and_panics_nowhere() {
     for byte in 0..=255u8 {
         let mut session = Session::begin(device(), false, 0);

@@ -191,6 +191,10 @@ impl Desk<'_> {
                 self.journal_failed(&error);
             }
         }
+        let settled = self.shared.books().settle();
+        if let Err(error) = settled {
+            self.journal_failed(&error);
+        }
     }
 
     fn take(&mut self, event: Event, reading: Reading) -> Result<(), JournalError> {

@@ -49,6 +49,10 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .pragma("secure_delete", "ON")
+            // A wrong key is told by the error; SQLCipher would write to stderr on its own.
+            .pragma("cipher_log_level", "NONE")
+            // After a burst the log gives its space back at the next checkpoint.
+            .pragma("journal_size_limit", "67108864")
             .pragma("temp_store", "MEMORY")
             .busy_timeout(Duration::from_secs(10));
         let writer = SqlitePoolOptions::new()

@@ -21,6 +21,7 @@ const REST_MS = 500;
 
 interface Words {
   value: string;
+  unit: string;
   note: string;
 }
 
@@ -29,13 +30,12 @@ function wordsOf(scene: Scene, reading: Reading): Words | null {
   if (reading.kind === 'gap') {
     const { gap } = reading;
     const note = `${formatMoment(gap.from, zone)} – ${formatMoment(gap.to, zone)} (${formatSpan(gap.to - gap.from)})`;
-    return { value: scene.reason(gap), note };
+    return { value: scene.reason(gap), unit: '', note };
   }
   const i = reading.index;
   const time = drawn.t[i];
   if (time === undefined) return null;
   const show = (value: number | undefined) => formatNumber((value ?? 0) / scale.factor, scale.digits);
-  const unit = scale.symbol ? ` ${scale.symbol}` : '';
   const flag = flagWord(drawn.flag[i] ?? 0);
   const fine = scene.to - scene.from < 10_000;
   const at = formatMoment(time, zone, fine);
@@ -47,12 +47,12 @@ function wordsOf(scene: Scene, reading: Reading): Words | null {
         t('readout.points', { count: drawn.n[i] ?? 0 }),
         flag,
       ];
-  return { value: show(drawn.mean[i]) + unit, note: note.filter(Boolean).join(' · ') };
+  return { value: show(drawn.mean[i]), unit: scale.symbol, note: note.filter(Boolean).join(' · ') };
 }
 
 export function Readout({ scene, reading, element, zone }: ReadoutProps) {
   const words = scene && reading ? wordsOf(scene, reading) : null;
-  const text = words ? `${words.value}, ${words.note}` : '';
+  const text = words ? `${words.value} ${words.unit}, ${words.note}` : '';
   const [said, setSaid] = useState('');
   useEffect(() => {
     const timer = setTimeout(() => setSaid(text), REST_MS);
@@ -63,7 +63,9 @@ export function Readout({ scene, reading, element, zone }: ReadoutProps) {
     <div className="min-h-14 text-right max-md:w-full max-md:text-left">
       {words ? (
         <>
-          <p className="font-medium text-[28px] leading-9 tabular-nums">{words.value}</p>
+          <p className="font-medium text-[28px] leading-9 tabular-nums">
+            {words.value} <span className="font-normal text-base text-muted">{words.unit}</span>
+          </p>
           <p className="text-[13px] text-muted tabular-nums">{words.note}</p>
         </>
       ) : latest ? (

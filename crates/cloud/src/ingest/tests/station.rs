@@ -20,6 +20,7 @@ use crate::fleet::{Fleet, Line};
 use crate::ingest::Ingest;
 use crate::pki::Peer;
 use crate::pki::tests::{Bench, Identity};
+use crate::series::Series;
 
 pub(crate) const EPOCH: Epoch = Epoch(0x00c0_ffee);
 
@@ -50,11 +51,18 @@ impl Station {
             bench.clock.clone(),
             bench.pki.clone(),
         );
+        let series = Series::new(
+            store.clone(),
+            bench.projects.clone(),
+            bench.pki.clone(),
+            bench.access.clone(),
+            bench.clock.clone(),
+        );
         let ingest = Ingest::new(
             bench.pki.clone(),
             fleet.clone(),
             bench.projects.clone(),
-            store.clone(),
+            series,
             bench.clock.clone(),
         );
         Self {

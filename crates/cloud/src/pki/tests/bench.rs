@@ -27,6 +27,7 @@ pub(crate) struct Bench {
     pub(crate) db: Db,
     pub(crate) keys: Keys,
     pub(crate) pki: Pki,
+    pub(crate) access: Access,
     pub(crate) projects: Projects,
     pub(crate) project: ProjectId,
 }
@@ -52,7 +53,7 @@ impl Bench {
         let access = Access::open(db.clone(), keys.clone(), clock.clone(), &rules)
             .await
             .unwrap();
-        let projects = Projects::new(db.clone(), keys.clone(), clock.clone(), access);
+        let projects = Projects::new(db.clone(), keys.clone(), clock.clone(), access.clone());
         let project = projects
             .create(&system(Task::Demo).operator(), "Demo", "UTC")
             .await
@@ -73,6 +74,7 @@ impl Bench {
             db,
             keys,
             pki,
+            access,
             projects,
             project,
         }
