@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 pub use door::Row;
 pub use problem::Problem;
@@ -53,6 +53,8 @@ pub struct State {
     pub series: Series,
     /// Asked whether the instance is ready.
     pub db: Db,
+    /// Turns true when the server stops: streams that would never end do then.
+    pub stopping: watch::Receiver<bool>,
 }
 
 /// What handlers work with: the rooms, and what the door itself keeps. Cheap to clone.
@@ -86,18 +88,14 @@ impl App {
     }
 }
 
-/// The whole front door as a service. It must be the outermost router of its listener.
+/// The whole front door as a service. Nothing may be merged into it: what is in no row of its table is refused.
 pub fn router(state: State) -> Router {
     let app = App(Arc::new(Inside {
         cookie: state.access.cookie_name(),
         live: Arc::new(Semaphore::new(STREAMS_MAX)),
         rooms: state,
     }));
-    table()
-        .into_iter()
-        .fold(Router::new(), |router, row| row.mount(router))
-        .fallback(door::unknown)
-        .method_not_allowed_fallback(door::wrong_method)
+    door::mount(table())
         .layer(from_fn(headers::outermost))
         .with_state(app)
 }

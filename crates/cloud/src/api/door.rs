@@ -26,6 +26,7 @@ mod argument;
 mod credential;
 mod key;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,8 +34,8 @@ use std::sync::Arc;
 use axum::RequestExt as _;
 use axum::extract::{RawPathParams, Request, State};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodFilter, on};
-use http::Method;
+use axum::routing::any;
+use http::{HeaderValue, Method, StatusCode, header};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::Schema;
 use utoipa::openapi::path::Parameter;
@@ -142,25 +143,25 @@ impl Row {
     pub const fn needs(&self) -> Needs {
         self.needs
     }
-
-    pub(super) fn mount(self, router: axum::Router<App>) -> axum::Router<App> {
-        let filter = MethodFilter::try_from(self.method.clone())
-            .expect("the table uses methods that HTTP defines");
-        let serve = self.serve;
-        router.route(
-            self.path,
-            on(filter, move |State(app): State<App>, request: Request| {
-                enter(app, request, serve)
-            }),
-        )
-    }
 }
 
-async fn enter(
-    app: App,
-    mut request: Request,
-    serve: Arc<dyn Fn(App, Incoming) -> Served + Send + Sync>,
-) -> Response {
+/// Mounts a table: the rows of one path share its entrance.
+pub(super) fn mount(table: Vec<Row>) -> axum::Router<App> {
+    let mut paths: BTreeMap<&'static str, Vec<Row>> = BTreeMap::new();
+    for row in table {
+        paths.entry(row.path).or_default().push(row);
+    }
+    let mut router = axum::Router::new();
+    for (path, rows) in paths {
+        let rows: Arc<[Row]> = rows.into();
+        let entrance =
+            any(move |State(app): State<App>, request: Request| enter(app, request, rows));
+        router = router.route(path, entrance);
+    }
+    router.fallback(unknown)
+}
+
+async fn enter(app: App, mut request: Request, rows: Arc<[Row]>) -> Response {
     let path = match request.extract_parts::<RawPathParams>().await {
         Ok(params) => params
             .iter()
@@ -169,19 +170,35 @@ async fn enter(
         // A path that is not UTF-8 after decoding names nothing; the guard still asks for a credential.
         Err(_) => return unknown(State(app), request).await,
     };
+    // HEAD is GET whose body the server leaves out.
+    let method = match request.method() {
+        &Method::HEAD => &Method::GET,
+        other => other,
+    };
+    let Some(row) = rows.iter().find(|row| row.method == method) else {
+        return wrong_method(&app, request, &rows).await;
+    };
     let (parts, body) = request.into_parts();
     let head = Head { parts, path };
-    serve(app, Incoming { head, body }).await
+    (row.serve)(app, Incoming { head, body }).await
 }
 
 /// Answers what is in no row: 401 without a good credential, 404 with one.
-pub(super) async fn unknown(State(app): State<App>, request: Request) -> Response {
+async fn unknown(State(app): State<App>, request: Request) -> Response {
     refuse(&app, request, Code::NotFound).await
 }
 
-/// Answers a method that a path does not have: 401 without a good credential, 405 with one.
-pub(super) async fn wrong_method(State(app): State<App>, request: Request) -> Response {
-    refuse(&app, request, Code::MethodNotAllowed).await
+/// Answers a method that a path does not have: 401 without a good credential; 405 with one, and which it has.
+async fn wrong_method(app: &App, request: Request, rows: &[Row]) -> Response {
+    let mut response = refuse(app, request, Code::MethodNotAllowed).await;
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        let methods: Vec<&str> = rows.iter().map(|row| row.method.as_str()).collect();
+        // Methods of the table are plain words.
+        if let Ok(allow) = HeaderValue::from_str(&methods.join(", ")) {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+    }
+    response
 }
 
 async fn refuse(app: &App, request: Request, code: Code) -> Response {

@@ -87,10 +87,6 @@ fn fill_in(mut response: Response, id: &RequestId) -> Response {
 }
 
 fn dress(headers: &mut HeaderMap, id: &RequestId) {
-    // Which methods an address has is for those who may know that it exists.
-    if headers.contains_key(header::WWW_AUTHENTICATE) {
-        headers.remove(header::ALLOW);
-    }
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         headers.insert(REQUEST_ID, value);
     }

@@ -120,6 +120,7 @@ impl Running {
             fleet: self.server.fleet.clone(),
             series: self.server.series.clone(),
             db: base.db.clone(),
+            stopping: shutdown.signal(),
         });
         let ingest = Ingest::new(
             base.pki.clone(),

@@ -56,6 +56,11 @@ impl Shutdown {
         (sender, Self(receiver))
     }
 
+    /// Turns true when it is time to stop; for rooms that must not know of listeners.
+    pub fn signal(&self) -> watch::Receiver<bool> {
+        self.0.clone()
+    }
+
     /// Returns when it is time to stop.
     pub async fn requested(&mut self) {
         // An error means that the sender is gone: nobody is left to keep us running.

@@ -60,7 +60,16 @@ pub(super) async fn stream(
             .detail("too many streams are open on this instance")
             .retry_after(30)
     })?;
-    let events = app.series.live(session, after).flat_map(move |fresh| {
+    let mut stopping = app.stopping.clone();
+    let stopped = async move {
+        // An error means that the server is gone already.
+        let _ = stopping.wait_for(|stop| *stop).await;
+    };
+    let live = app
+        .series
+        .live(session, after)
+        .take_until(Box::pin(stopped));
+    let events = live.flat_map(move |fresh| {
         // The place is given back when the stream ends, whoever ends it.
         let _held = &place;
         futures_util::stream::iter(frames(fresh).into_iter().map(Ok::<_, Infallible>))

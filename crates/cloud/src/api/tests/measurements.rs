@@ -249,3 +249,11 @@ async fn a_stream_ends_with_the_membership_behind_it() {
     send(&world, 0, 3, [0; 32]).await;
     assert_eq!(next(&mut stream).await, None);
 }
+
+#[tokio::test]
+async fn streams_end_when_the_server_stops() {
+    let world = World::new().await;
+    let mut stream = open(&world, VIEWER, None).await;
+    world.stop.send(true).unwrap();
+    assert_eq!(next(&mut stream).await, None);
+}

@@ -19,6 +19,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use crate::access::{Access, Locations, NewApiKey, Role, Task, system};
@@ -52,6 +53,8 @@ pub(super) struct World {
     pub(super) pki: Pki,
     pub(super) series: Series,
     pub(super) hands: Hands,
+    /// Tells the door that the server stops.
+    pub(super) stop: watch::Sender<bool>,
     pub(super) ours: Ids,
     pub(super) theirs: Ids,
     /// A location of ours at which nothing is; a limited viewer reaches only it.
@@ -174,6 +177,7 @@ impl World {
                 .unwrap()
                 .id
         };
+        let (stop, stopping) = watch::channel(false);
         let router = router(State {
             access: access.clone(),
             projects: projects.clone(),
@@ -181,6 +185,7 @@ impl World {
             fleet,
             series: series.clone(),
             db,
+            stopping,
         });
         let mut world = Self {
             router,
@@ -190,6 +195,7 @@ impl World {
             pki,
             series,
             hands,
+            stop,
             ours,
             theirs,
             here,
