@@ -132,10 +132,12 @@ function paintLine({ ctx, px, x, y, ink, scene }: Brush): void {
 }
 
 /** Dots say: every point is here. They shrink as they get close, and never vanish. */
-function paintDots({ ctx, px, box, x, y, ink, scene }: Brush): void {
+function paintDots({ ctx, px, x, y, ink, scene }: Brush): void {
   const { drawn } = scene;
   const [first, last] = visible(scene);
-  const spacing = box.width / Math.max(1, last - first);
+  // Where the points are, not how wide the chart is: a minute of data in an hour's picture is dense.
+  const spread = x(drawn.t[last - 1] ?? 0) - x(drawn.t[first] ?? 0);
+  const spacing = spread / Math.max(1, last - first);
   const radius = Math.min(3 * px, Math.max(1.2 * px, spacing / 4));
   ctx.fillStyle = ink.series;
   ctx.beginPath();

@@ -127,6 +127,8 @@ describe('gaps', () => {
     const known = { ...drawn, gaps: [{ from: 9_000, to: 20_000, reason: 'sensor_error' as const }] };
     expect(gapsUntil(known, 40_000, 1_000)).toEqual([{ from: 9_000, to: 40_000, reason: 'sensor_error' }]);
     expect(gapsUntil(drawn, 1e9, 0)).toEqual([]);
+    const underWay = { ...drawn, gaps: [{ from: 9_000, to: 12_000, reason: 'no_records' as const }] };
+    expect(gapsUntil(underWay, 12_000, 1_000)).toEqual([]);
   });
 });
 

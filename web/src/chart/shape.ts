@@ -187,7 +187,11 @@ export function worse(a: number, b: number): number {
 /** Gaps with the one that opens when a live series falls silent. */
 export function gapsUntil(drawn: Drawn, nowMs: number, intervalMs: number): DrawnGap[] {
   const { lastMs, gaps } = drawn;
-  if (lastMs === null || intervalMs <= 0 || nowMs - lastMs <= silenceMs(drawn, intervalMs)) return gaps;
+  if (lastMs === null || intervalMs <= 0) return gaps;
+  if (nowMs - lastMs <= silenceMs(drawn, intervalMs)) {
+    // The newest batch is still on its way: that is no gap yet.
+    return gaps.filter((gap) => gap.from < lastMs || gap.reason !== 'no_records');
+  }
   const before = gaps.filter((gap) => gap.to <= lastMs);
   const reason = gaps.find((gap) => gap.to > lastMs)?.reason ?? 'no_records';
   return [...before, { from: lastMs, to: nowMs, reason }];

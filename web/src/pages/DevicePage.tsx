@@ -6,6 +6,7 @@ import { deviceQuery, elementsQuery, logQuery, projectQuery } from '../api/queri
 import type { Device, Element, LogLine } from '../api/types';
 import { t } from '../i18n/t';
 import { formatDate, formatMoment, formatSpan } from '../time/format';
+import { byName, nameWithin } from '../ui/names';
 import { PageHead, Panel } from '../ui/Page';
 import { StateMark } from '../ui/StateMark';
 import { Failed, Loading } from '../ui/states';
@@ -50,8 +51,8 @@ export function DevicePage() {
         <p className="text-muted">{t('device.no_elements')}</p>
       ) : (
         <>
-          <ElementTiles project={project} zone={zone} elements={own} />
-          <Channels project={project} zone={zone} elements={own} />
+          <ElementTiles project={project} zone={zone} device={device.data.name} elements={own} />
+          <Channels project={project} zone={zone} device={device.data.name} elements={own} />
         </>
       )}
       <Panel title={t('device.log')} flush>
@@ -117,7 +118,14 @@ function Certificate({ expires, zone }: { expires: string; zone: string }) {
   return left < 0 ? t('device.expired', { date }) : t('device.valid', { date, span: formatSpan(left) });
 }
 
-function Channels({ project, zone, elements }: { project: string; zone: string; elements: Element[] }) {
+interface ChannelsProps {
+  project: string;
+  zone: string;
+  device: string;
+  elements: Element[];
+}
+
+function Channels({ project, zone, device, elements }: ChannelsProps) {
   return (
     <Panel title={t('device.channels')} flush>
       <table className="w-full text-left">
@@ -131,7 +139,7 @@ function Channels({ project, zone, elements }: { project: string; zone: string; 
           </tr>
         </thead>
         <tbody>
-          {elements.map((element) => (
+          {byName(elements).map((element) => (
             <tr key={element.id} className="h-10 border-line border-b last:border-b-0 hover:bg-hover">
               <td className="px-4 py-2 max-md:hidden">
                 <code>{element.channel}</code>
@@ -142,7 +150,7 @@ function Channels({ project, zone, elements }: { project: string; zone: string; 
                   params={{ project, element: element.id }}
                   className="focus-ring rounded font-medium wrap-anywhere"
                 >
-                  {element.name}
+                  {nameWithin(element.name, device)}
                 </Link>
                 <span className="text-[13px] text-muted"> {symbolOf(element.unit) || t('unit.none')}</span>
               </td>

@@ -23,6 +23,7 @@ import type { Scene } from '../chart/scene';
 import { gapsUntil, statistics } from '../chart/shape';
 import { t } from '../i18n/t';
 import { now } from '../time/now';
+import { nameWithin } from '../ui/names';
 import { PageHead } from '../ui/Page';
 import { Failed, Loading } from '../ui/states';
 import { useNow } from '../ui/useNow';
@@ -110,12 +111,13 @@ function ElementView({ project, zone, element }: { project: string; zone: string
   const range: Range = scene ?? { from: tick - 3_600_000, to: tick };
   const move = (next: Range) => go(fixedView(next));
   const found = scene && statistics(scene.drawn, scene.from, scene.to);
+  const name = nameWithin(element.name, device.data?.name);
   const unit = scene?.scale.symbol ?? symbolOf(element.unit);
 
   return (
     <>
       <PageHead
-        title={element.name}
+        title={name}
         above={
           element.device ? (
             <Link
@@ -153,7 +155,7 @@ function ElementView({ project, zone, element }: { project: string; zone: string
         ref={wrapper}
         className="flex min-w-0 flex-col gap-2 rounded border border-line bg-panel p-3 md:p-4"
       >
-        <Legend element={element} unit={unit} scene={scene} statistics={found} />
+        <Legend name={name} unit={unit} scene={scene} statistics={found} />
         {scene === null ? (
           points.error ? null : (
             <Loading />

@@ -126,7 +126,7 @@ function DevicePanel({ project, zone, device, elements }: DevicePanelProps) {
         <p className="text-[13px] text-muted">{device.sentence}</p>
       </div>
       {elements.length > 0 ? (
-        <ElementTiles project={project} zone={zone} elements={elements} />
+        <ElementTiles project={project} zone={zone} device={device.name} elements={elements} />
       ) : (
         <p className="text-muted">{t('device.no_elements')}</p>
       )}

@@ -3,6 +3,7 @@ import { Link } from '@tanstack/react-router';
 import type { Element } from '../api/types';
 import type { Drawn } from '../chart/shape';
 import { t } from '../i18n/t';
+import { nameWithin } from './names';
 import { Spark } from './Spark';
 import { Ago, FlagNote, Value } from './Value';
 
@@ -10,10 +11,12 @@ interface ElementTileProps {
   project: string;
   zone: string;
   element: Element;
+  /** What is said above the tiles already. */
+  device: string;
   drawn: Drawn | undefined;
 }
 
-export function ElementTile({ project, zone, element, drawn }: ElementTileProps) {
+export function ElementTile({ project, zone, element, device, drawn }: ElementTileProps) {
   const { latest } = element;
   return (
     <Link
@@ -21,7 +24,9 @@ export function ElementTile({ project, zone, element, drawn }: ElementTileProps)
       params={{ project, element: element.id }}
       className="focus-ring flex min-w-0 flex-col gap-1 rounded border border-line bg-panel px-3 py-2.5 text-ink no-underline hover:bg-hover hover:text-ink"
     >
-      <span className="text-[13px] text-muted leading-5 wrap-anywhere">{element.name}</span>
+      <span className="text-[13px] text-muted leading-5 wrap-anywhere">
+        {nameWithin(element.name, device)}
+      </span>
       {latest ? (
         <>
           <span className="h-7 overflow-hidden text-[20px] leading-7">

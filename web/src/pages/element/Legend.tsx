@@ -1,5 +1,4 @@
 // The key of a chart: how the series is drawn, and its last, lowest, mean and highest value in what is shown.
-import type { Element } from '../../api/types';
 import type { Scene } from '../../chart/scene';
 import type { Statistics } from '../../chart/shape';
 import { t } from '../../i18n/t';
@@ -10,13 +9,13 @@ const FIGURES = ['min', 'mean', 'max'] as const;
 const STEP_FIGURES = ['min', 'max'] as const;
 
 interface LegendProps {
-  element: Element;
+  name: string;
   unit: string;
   scene: Scene | null;
   statistics: Statistics | null;
 }
 
-export function Legend({ element, unit, scene, statistics }: LegendProps) {
+export function Legend({ name, unit, scene, statistics }: LegendProps) {
   const raw = scene?.drawn.raw ?? true;
   const scale = scene?.scale;
   const show = (value: number) => (scale ? formatNumber(value / scale.factor, scale.digits) : '');
@@ -24,7 +23,7 @@ export function Legend({ element, unit, scene, statistics }: LegendProps) {
     <div className="flex flex-wrap items-center justify-between gap-x-6 gap-y-1 text-[13px]">
       <p className="flex flex-wrap items-center gap-x-4 gap-y-1">
         <span className="font-semibold">
-          {element.name}
+          {name}
           {', '}
           {unit || t('unit.none')}
         </span>
@@ -35,10 +34,10 @@ export function Legend({ element, unit, scene, statistics }: LegendProps) {
       </p>
       {statistics ? (
         <dl className="flex flex-wrap gap-x-4 tabular-nums">
-          {(scene?.steps ? STEP_FIGURES : FIGURES).map((name) => (
-            <div key={name} className="flex gap-1.5">
-              <dt className="text-muted">{t(`legend.${name}`)}</dt>
-              <dd className="font-medium">{show(statistics[name])}</dd>
+          {(scene?.steps ? STEP_FIGURES : FIGURES).map((figure) => (
+            <div key={figure} className="flex gap-1.5">
+              <dt className="text-muted">{t(`legend.${figure}`)}</dt>
+              <dd className="font-medium">{show(statistics[figure])}</dd>
             </div>
           ))}
         </dl>
