@@ -172,11 +172,11 @@ impl Status {
             format!("clock        {}", self.clock),
             format!("certificate  {certificate}"),
             format!(
-                "journal      {reach}; {} records wait; {} dropped; {} lost; {:.1} MiB",
+                "journal      {reach}; {} records wait; {} dropped; {} lost; {}",
                 self.journal.unacknowledged,
                 self.journal.dropped,
                 self.lost,
-                self.journal.bytes as f64 / f64::from(1 << 20)
+                size(self.journal.bytes)
             ),
         ]
     }
@@ -190,6 +190,13 @@ pub fn clock_words(quality: ClockQuality) -> String {
             format!("free-running for {}", length(i64::from(age_s) * 1_000_000))
         }
         ClockQuality::Unset => "unset".to_owned(),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..0x10_0000 => format!("{} KiB", bytes.div_ceil(1 << 10)),
+        _ => format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
     }
 }
 
@@ -243,6 +250,7 @@ mod tests {
             journal: JournalStatus {
                 oldest_us: Some(now - 86_400_000_000),
                 unacknowledged: 3_600,
+                bytes: 2_500,
                 ..JournalStatus::default()
             },
             ..Status::default()
@@ -253,7 +261,7 @@ sampling     host every 1 s; newest record 2 s ago
 delivery     not connected, waiting for the next attempt; last acknowledgement 60 min ago; last error: cloud:8883 refused the connection
 clock        free-running for 25 h
 certificate  expires in 89 days
-journal      reaches back to 2027-01-14 08:00:00 UTC, 24 h ago; 3600 records wait; 0 dropped; 0 lost; 0.0 MiB";
+journal      reaches back to 2027-01-14 08:00:00 UTC, 24 h ago; 3600 records wait; 0 dropped; 0 lost; 3 KiB";
         assert_eq!(lines, expected);
         let json = serde_json::to_string(&status).unwrap();
         assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);

@@ -115,7 +115,7 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
         }
         if path.is_dir() {
             collect(&path, found);
-        } else {
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }
     }
