@@ -18,11 +18,11 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{Incoming, Sketch};
+use crate::api::App;
 use crate::api::id::{Id, Named, Time};
 use crate::api::page;
 use crate::api::problem::{Code, Faults, Problem};
 use crate::pki::Peer;
-use crate::api::App;
 
 /// The largest body that this front door reads.
 pub const BODY_MAX: usize = 64 * 1024;
