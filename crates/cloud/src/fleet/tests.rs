@@ -208,12 +208,8 @@ async fn another_projects_device_is_not_found() {
     let bench = Bench::new().await;
     let device = bench.enrol("a").await;
     let fleet = fleet(&bench);
-    let stranger = bench
-        .projects
-        .create(&system(Task::Demo).operator(), "Other", "UTC")
-        .await
-        .unwrap();
-    let task = system(Task::Housekeeping).project(stranger.id);
+    let stranger = bench.add_project().await;
+    let task = system(Task::Housekeeping).project(stranger);
     let refused = fleet
         .status(&task.grant(), device.device)
         .await

@@ -64,7 +64,6 @@ async fn a_measurement_is_kept_answered_and_accounted_for() {
     assert_eq!((totals.batches, totals.records), (2, 20));
     let task = system(Task::Housekeeping).project(station.bench.project);
     let elements = station
-        .bench
         .projects
         .elements(&task.grant::<Read>())
         .await

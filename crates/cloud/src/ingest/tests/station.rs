@@ -20,6 +20,7 @@ use crate::fleet::{Fleet, Line};
 use crate::ingest::Ingest;
 use crate::pki::Peer;
 use crate::pki::tests::{Bench, Identity};
+use crate::projects::Projects;
 use crate::series::Series;
 
 pub(crate) const EPOCH: Epoch = Epoch(0x00c0_ffee);
@@ -27,6 +28,7 @@ pub(crate) const EPOCH: Epoch = Epoch(0x00c0_ffee);
 pub(crate) struct Station {
     pub(crate) bench: Bench,
     pub(crate) fleet: Fleet,
+    pub(crate) projects: Projects,
     pub(crate) store: Store,
     pub(crate) ingest: Ingest,
 }
@@ -51,9 +53,15 @@ impl Station {
             bench.clock.clone(),
             bench.pki.clone(),
         );
+        let projects = Projects::new(
+            bench.db.clone(),
+            bench.keys.clone(),
+            bench.clock.clone(),
+            bench.access.clone(),
+        );
         let series = Series::new(
             store.clone(),
-            bench.projects.clone(),
+            projects.clone(),
             bench.pki.clone(),
             bench.access.clone(),
             bench.clock.clone(),
@@ -61,13 +69,14 @@ impl Station {
         let ingest = Ingest::new(
             bench.pki.clone(),
             fleet.clone(),
-            bench.projects.clone(),
+            projects.clone(),
             series,
             bench.clock.clone(),
         );
         Self {
             bench,
             fleet,
+            projects,
             store,
             ingest,
         }

@@ -13,9 +13,8 @@ use crate::access::{Access, Admin, Task, Write, system};
 use crate::clock::{Clock, Hands};
 use crate::config;
 use crate::db::Db;
-use crate::keys::{Keys, MasterKey};
+use crate::keys::{Keys, MasterKey, new_id};
 use crate::pki::{Endpoints, EnrolError, NewClaim, Peer, Pki, State};
-use crate::projects::Projects;
 
 /// The address that tests connect from.
 pub(crate) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -28,7 +27,6 @@ pub(crate) struct Bench {
     pub(crate) keys: Keys,
     pub(crate) pki: Pki,
     pub(crate) access: Access,
-    pub(crate) projects: Projects,
     pub(crate) project: ProjectId,
 }
 
@@ -53,12 +51,7 @@ impl Bench {
         let access = Access::open(db.clone(), keys.clone(), clock.clone(), &rules)
             .await
             .unwrap();
-        let projects = Projects::new(db.clone(), keys.clone(), clock.clone(), access.clone());
-        let project = projects
-            .create(&system(Task::Demo).operator(), "Demo", "UTC")
-            .await
-            .unwrap()
-            .id;
+        let project = add_project(&db, &keys, &clock).await;
         let pki = Pki::open(db.clone(), keys.clone(), clock.clone())
             .await
             .unwrap();
@@ -75,9 +68,13 @@ impl Bench {
             keys,
             pki,
             access,
-            projects,
             project,
         }
+    }
+
+    /// One more project.
+    pub(crate) async fn add_project(&self) -> ProjectId {
+        add_project(&self.db, &self.keys, &self.clock).await
     }
 
     /// The same data, as another process beside this one sees it.
@@ -152,6 +149,20 @@ impl Bench {
         let issuing = &self.pki.0.server.issuing;
         (issuing.issuer().unwrap(), issuing.certificate.clone())
     }
+}
+
+/// A bare project: what it holds is another room's.
+async fn add_project(db: &Db, keys: &Keys, clock: &Clock) -> ProjectId {
+    let id = new_id(clock, ProjectId::from_parts);
+    let sealing = keys.create_project(id, clock).await.unwrap();
+    let name = sealing.seal("project.name_sealed", id.as_bytes(), b"Demo");
+    db.execute(
+        "INSERT INTO project (id, name_sealed, zone, created_us) VALUES ($1, $2, 'UTC', 0)",
+        &[id.as_bytes().into(), (&name).into()],
+    )
+    .await
+    .unwrap();
+    id
 }
 
 impl Identity {
