@@ -1,7 +1,7 @@
 // How points from the live stream change what is cached: latest values everywhere, and the pictures of live charts.
 import type { QueryClient, QueryKey } from '@tanstack/react-query';
 import type { View } from '../chart/range';
-import { type Arrival, type Drawn, extend } from '../chart/shape';
+import { type Arrival, BATCH_MS, type Drawn, extend } from '../chart/shape';
 import type { Element } from './types';
 
 /** The element with the newest of these points as its latest; the same object when nothing is newer. */
@@ -63,6 +63,9 @@ export class Patcher {
       if (newest >= (drawn.lastMs ?? newest) - longest) this.reread(key);
       return;
     }
+    // After a silence only the server can say whether there is a gap, and why.
+    const silent = (arrival.time_us[0] ?? 0) / 1_000 - (drawn.lastMs ?? Infinity);
+    if (silent > BATCH_MS + drawn.widthMs) this.reread(key);
     // A dot a point is only true while there is room for each; beyond that the server makes buckets.
     if (next.raw && next.t.length > 2 * Number(key[4])) this.reread(key);
     this.client.setQueryData(key, next, { updatedAt: this.client.getQueryState(key)?.dataUpdatedAt ?? 0 });

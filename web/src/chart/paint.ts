@@ -108,7 +108,7 @@ function paintEnvelope({ ctx, px, x, y, ink, scene }: Brush): void {
 
 /** Through the middle of each bucket, or from point to point; broken at gaps. */
 function paintLine({ ctx, px, x, y, ink, scene }: Brush): void {
-  const { drawn, gaps, steps, intervalMs } = scene;
+  const { drawn, gaps, steps } = scene;
   const [first, last] = visible(scene);
   ctx.strokeStyle = ink.series;
   ctx.lineWidth = 1.5 * px;
@@ -117,7 +117,7 @@ function paintLine({ ctx, px, x, y, ink, scene }: Brush): void {
   for (let i = first; i < last; i++) {
     const cx = x((drawn.t[i] ?? 0) + drawn.widthMs / 2);
     const cy = y(drawn.mean[i] ?? 0);
-    if (i > first && joins(drawn, i, gaps, intervalMs)) {
+    if (i > first && joins(drawn, i, gaps)) {
       if (steps) ctx.lineTo(cx, before);
       ctx.lineTo(cx, cy);
     } else {

@@ -24,7 +24,6 @@ const scene: Scene = {
   from: 2_500,
   to: 4_500,
   zone: 'UTC',
-  intervalMs: 1_000,
   steps: false,
   scale: { factor: 1, symbol: 'm', digits: 2 },
   reason: () => '',

@@ -9,7 +9,6 @@ export interface Scene {
   from: number;
   to: number;
   zone: string;
-  intervalMs: number;
   /** Values hold until the next one: booleans and states. */
   steps: boolean;
   scale: Scale;

@@ -30,6 +30,9 @@ export interface Drawn {
   lastMs: number | null;
 }
 
+/** Batches travel some seconds: a series is not silent before this. */
+export const BATCH_MS = 15_000;
+
 /** New points of one element, as the live stream brings them. */
 export interface Arrival {
   element: string;
@@ -197,18 +200,17 @@ export function gapsUntil(drawn: Drawn, nowMs: number, intervalMs: number): Draw
   return [...before, { from: lastMs, to: nowMs, reason }];
 }
 
-/** How long a live series may be silent before it counts as a gap: batches travel some seconds. */
+/** How long a live series may be silent before it counts as a gap. */
 function silenceMs(drawn: Drawn, intervalMs: number): number {
-  return Math.max(2.5 * intervalMs + drawn.widthMs, 15_000);
+  return Math.max(2.5 * intervalMs + drawn.widthMs, BATCH_MS);
 }
 
-/** May entry `i` be joined to the one before it? Not across a gap. */
-export function joins(drawn: Drawn, i: number, gaps: DrawnGap[], intervalMs: number): boolean {
+/** May entry `i` be joined to the one before it? Not across a gap; the server knows which interval held when. */
+export function joins(drawn: Drawn, i: number, gaps: DrawnGap[]): boolean {
   const before = drawn.t[i - 1];
   const here = drawn.t[i];
   if (before === undefined || here === undefined) return false;
   const end = before + drawn.widthMs;
-  if (intervalMs > 0 && here - before > 2.5 * intervalMs + 2 * drawn.widthMs) return false;
   return !gaps.some((gap) => gap.from >= before && gap.from < here && gap.to > Math.min(end, here));
 }
 

@@ -95,7 +95,6 @@ function ElementView({ project, zone, element }: { project: string; zone: string
       from,
       to,
       zone,
-      intervalMs,
       steps: holds(element),
       scale: scaleFor(element.unit, element.digits, size),
       reason: (gap) => t(`gap.${gap.reason}`),
