@@ -4,7 +4,7 @@
 //! link to the walk in `web/walk/`, then ends the demo and looks at its exit.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{ChildStdout, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
@@ -30,20 +30,29 @@ pub(crate) fn run() -> Result<()> {
         .stderr(log)
         .spawn()
         .context("cannot start the demo")?;
-    let walked = ready(&mut demo).and_then(|(url, link)| browse(&url, &link));
+    let output = demo.stdout.take().context("the demo has no output")?;
+    let mut lines = BufReader::new(output).lines();
+    let walked = ready(&mut lines).and_then(|(url, link)| browse(&url, &link));
     shell::run(shell::command("kill").args(["-TERM", &demo.id().to_string()]))?;
+    let last = lines.map_while(Result::ok).last().unwrap_or_default();
     let status = demo.wait()?;
     walked.context("the demo's log is target/walk-demo.log, pictures are in web/test-results/")?;
     ensure!(
         status.success(),
         "the demo ended with {status}: see target/walk-demo.log"
     );
+    ensure!(
+        last.contains("summary"),
+        "the demo's last line is no summary: {last}"
+    );
+    println!("{last}");
     Ok(())
 }
 
-fn ready(demo: &mut Child) -> Result<(String, String)> {
-    let output = demo.stdout.take().context("the demo has no output")?;
-    for line in BufReader::new(output).lines() {
+type Lines = std::io::Lines<BufReader<ChildStdout>>;
+
+fn ready(lines: &mut Lines) -> Result<(String, String)> {
+    for line in lines {
         let Ok(event) = serde_json::from_str::<Value>(&line?) else {
             continue;
         };

@@ -90,14 +90,9 @@ impl Listen {
 /// Which data folder a command works on.
 #[derive(Clone, Debug, clap::Args)]
 struct Place {
-    /// The cloud's data folder
-    #[arg(
-        long,
-        global = true,
-        default_value = "demo/cloud",
-        env = "FIELDKEEP_DATA"
-    )]
-    data: PathBuf,
+    /// The cloud's data folder [default: /var/lib/fieldkeep]
+    #[arg(long, global = true, env = "FIELDKEEP_DATA")]
+    data: Option<PathBuf>,
     /// The master key's file; never inside the data folder
     #[arg(long, global = true, env = "FIELDKEEP_MASTER_KEY")]
     master_key: Option<PathBuf>,
@@ -105,7 +100,9 @@ struct Place {
 
 impl Place {
     fn apply(&self, config: &mut Config) {
-        config.data.clone_from(&self.data);
+        if let Some(data) = &self.data {
+            config.data.clone_from(data);
+        }
         if self.master_key.is_some() {
             config.master_key.clone_from(&self.master_key);
         }
@@ -167,7 +164,7 @@ async fn act(verb: Verb) -> Result<(), Failure> {
         Verb::Demo(arguments) => Box::pin(demo::run(arguments)).await,
         Verb::Admin(arguments) => admin::run(arguments).await,
         Verb::Openapi => {
-            println!("{}", api::openapi::document());
+            print_line(&api::openapi::document());
             Ok(())
         }
     }
@@ -185,10 +182,17 @@ fn report(failure: &Failure) -> ExitCode {
 /// Prints one plain line, or the same as a JSON object.
 fn say(json: bool, event: &str, text: &str) {
     if json {
-        println!("{}", serde_json::json!({ "event": event, "text": text }));
+        print_line(&serde_json::json!({ "event": event, "text": text }).to_string());
     } else {
-        println!("{text}");
+        print_line(text);
     }
+}
+
+/// Whoever reads our output may go away; the work goes on, and ends in order.
+fn print_line(line: &str) {
+    use std::io::Write as _;
+    let mut output = std::io::stdout().lock();
+    let _ = writeln!(output, "{line}").and_then(|()| output.flush());
 }
 
 /// Told to stop by Ctrl-C or SIGTERM, from the moment this exists.

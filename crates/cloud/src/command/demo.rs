@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use fieldkeep_protocol::{DeviceId, ProjectId};
 
-use super::{Failure, Listen, admin, say};
+use super::{Failure, Listen, admin, print_line, say};
 use crate::access::{self, Role, Task};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -95,7 +95,7 @@ impl Demo {
             step(&format!("Logger {}: running", logger.name()));
             loggers.push(logger);
         }
-        announce(&running, project, arguments.json).await?;
+        announce(&running, project, arguments).await?;
         Ok(Self {
             running,
             project,
@@ -178,7 +178,7 @@ async fn demo_project(base: &Base) -> Result<ProjectId> {
     Ok(project)
 }
 
-async fn announce(running: &Running, project: ProjectId, json: bool) -> Result<()> {
+async fn announce(running: &Running, project: ProjectId, arguments: &Arguments) -> Result<()> {
     let base = &running.server.base;
     let link = admin::sign_in_link(base, OPERATOR).await?;
     let session = access::system(Task::Demo).project(project);
@@ -186,23 +186,23 @@ async fn announce(running: &Running, project: ProjectId, json: bool) -> Result<(
         .set_member(&session.grant(), OPERATOR, Role::Administrator)
         .await?;
     let fingerprint = running.certificate_fingerprint();
-    if json {
+    if arguments.json {
         let mut ready = running.ready();
         ready["link"] = link.into();
         ready["fingerprint"] = fingerprint.into();
-        println!("{ready}");
+        print_line(&ready.to_string());
         return Ok(());
     }
-    println!();
-    println!(
-        "Sign in (once, within 15 minutes; `fieldkeep admin sign-in-link {OPERATOR}` makes another):"
-    );
-    println!("  {link}");
-    println!(
-        "Your browser will warn that it does not know this server. Its certificate's SHA-256 fingerprint:"
-    );
-    println!("  {fingerprint}");
-    println!("Ctrl-C stops everything; the next start goes on with the same data.");
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "fieldkeep".to_owned());
+    let dir = arguments.dir.display();
+    print_line(&format!(
+        "\nSign in, once, within 15 minutes:\n  {link}\nAnother link at any time:\n  {program} admin sign-in-link \
+         {OPERATOR} --data {dir}/cloud --master-key {dir}/master.key\n\
+         Your browser will warn that it does not know this server. Its certificate's SHA-256 fingerprint:\n  \
+         {fingerprint}\nCtrl-C stops everything; the next start goes on with the same data."
+    ));
     Ok(())
 }
 

@@ -42,9 +42,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut interrupt = super::Interrupt::listen()?;
     let running = Running::start(config, Clock::system()).await?;
     if arguments.json {
-        println!("{}", running.ready());
+        super::print_line(&running.ready().to_string());
     } else {
-        println!("Ready: https://{}", running.authority());
+        super::print_line(&format!("Ready: https://{}", running.authority()));
     }
     interrupt.told().await;
     running.stop().await;
