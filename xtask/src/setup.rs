@@ -4,6 +4,7 @@
 //! to run. Node comes from the machine where it is new enough, else from PyPI
 //! into `.tools/`, so nothing outside the checkout changes for it.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -55,7 +56,9 @@ fn install(packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
     let by_hand = format!("apt-get update && apt-get install -y --no-install-recommends {list}");
     let root = shell::output(shell::command("id").arg("-u"))? == "0";
-    let sudo = !root && shell::succeeds("sudo", &["-n", "true"]);
+    // Without a terminal nobody could type a password.
+    let asks = std::io::stdin().is_terminal() && shell::succeeds("sudo", &["--version"]);
+    let sudo = !root && (asks || shell::succeeds("sudo", &["-n", "true"]));
     if !root && !sudo {
         bail!(
             "Debian packages are missing: {list}.\nRun this as root, then try again:\n  {by_hand}"
@@ -69,7 +72,7 @@ fn install(packages: &[&str]) -> Result<()> {
             shell::command("sudo")
         };
         if sudo {
-            command.args(["-n", "apt-get"]);
+            command.arg("apt-get");
         }
         command
             .env("DEBIAN_FRONTEND", "noninteractive")
