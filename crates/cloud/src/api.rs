@@ -13,6 +13,7 @@ pub mod problem;
 mod fault;
 mod headers;
 mod routes;
+mod streams;
 mod web;
 
 #[cfg(test)]
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 pub use door::Row;
 pub use problem::Problem;
@@ -35,9 +36,6 @@ use crate::fleet::Fleet;
 use crate::pki::Pki;
 use crate::projects::Projects;
 use crate::series::Series;
-
-/// Live streams of one instance.
-const STREAMS_MAX: usize = 512;
 
 /// The rooms behind this door. `serve` builds it.
 pub struct State {
@@ -65,7 +63,7 @@ pub struct App(Arc<Inside>);
 pub struct Inside {
     rooms: State,
     cookie: String,
-    live: Arc<Semaphore>,
+    live: streams::Streams,
 }
 
 impl Deref for App {
@@ -83,8 +81,8 @@ impl App {
     }
 
     /// Places for live streams.
-    fn streams(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.0.live)
+    fn streams(&self) -> &streams::Streams {
+        &self.0.live
     }
 }
 
@@ -92,7 +90,7 @@ impl App {
 pub fn router(state: State) -> Router {
     let app = App(Arc::new(Inside {
         cookie: state.access.cookie_name(),
-        live: Arc::new(Semaphore::new(STREAMS_MAX)),
+        live: streams::Streams::default(),
         rooms: state,
     }));
     door::mount(table())

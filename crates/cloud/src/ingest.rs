@@ -27,6 +27,7 @@ use crate::fleet::Fleet;
 use crate::pki::{Peer, Pki, Refused};
 use crate::projects::Projects;
 use crate::series::Series;
+use crate::telemetry::Sparing;
 
 use live::{Cut, Live};
 
@@ -41,6 +42,7 @@ struct Inner {
     series: Series,
     clock: Clock,
     live: Live,
+    lines: Sparing,
 }
 
 impl std::fmt::Debug for Ingest {
@@ -59,6 +61,7 @@ impl Ingest {
             series,
             clock,
             live: Live::default(),
+            lines: Sparing::default(),
         }))
     }
 
@@ -96,16 +99,25 @@ impl Ingest {
 }
 
 impl Inner {
+    /// Whether a line that a stranger or a device caused may be logged; if so, how many were not since the last. The
+    /// devices' own logs have a bound of their own.
+    fn may_log(&self) -> Option<u64> {
+        self.lines.may_log(self.clock.elapsed())
+    }
+
     /// Logs that a connection was turned away: for the operator, and for the device's people where it is known.
     async fn turned_away(&self, peer: &Peer, refused: &Refused) {
-        let device = refused.device().map(|(_, device)| device.to_string());
-        tracing::warn!(
-            source = %peer.address.ip(),
-            reason = refused.code(),
-            device.id = device,
-            error = refused as &dyn std::error::Error,
-            "device refused"
-        );
+        if let Some(unlogged) = self.may_log() {
+            let device = refused.device().map(|(_, device)| device.to_string());
+            tracing::warn!(
+                source = %peer.address.ip(),
+                reason = refused.code(),
+                device.id = device,
+                error = refused as &dyn std::error::Error,
+                unlogged,
+                "device refused"
+            );
+        }
         if let Err(error) = self.fleet.refused(refused).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,

@@ -39,6 +39,7 @@ pub use device::{Device, State};
 pub use enrolment::{EnrolError, Enrolled};
 pub use server_certificate::ServerCertificate;
 pub use session::{DeviceSession, Peer, Refused};
+pub use throttle::network;
 pub use verify::{Fault, Verifier};
 
 pub(crate) use csr::sha256;

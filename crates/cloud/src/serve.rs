@@ -8,6 +8,7 @@ mod running;
 pub mod tls;
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -248,6 +249,7 @@ fn lock(data: &Path) -> Result<File, ServeError> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(&path)
         .map_err(|source| ServeError::Write { path, source })?;
     match file.try_lock() {

@@ -1,8 +1,11 @@
 //! Logs to standard error, so that standard output stays for what a command answers.
 //!
-//! Levels: ERROR means that a person should act. Never secrets, payloads, addresses or e-mails.
+//! Levels: ERROR means that a person should act. Never secrets, payloads, addresses or e-mails. What strangers can make
+//! the log say is said [`Sparing`]ly.
 
 use std::io::IsTerminal as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
@@ -22,4 +25,48 @@ pub fn start(filter: &str) -> Result<(), String> {
     // The only reason to fail is that a log is already there, as in tests that start two clouds.
     drop(installed);
     Ok(())
+}
+
+const LINES: u32 = 20;
+const LINES_PER: Duration = Duration::from_secs(10);
+
+/// A bound on the lines that others can cause: 20 in 10 seconds, the rest is counted.
+#[derive(Debug, Default)]
+pub struct Sparing(Mutex<Spared>);
+
+#[derive(Debug, Default)]
+struct Spared {
+    lines: u32,
+    since: Duration,
+    unlogged: u64,
+}
+
+impl Sparing {
+    /// Whether a line may be logged `now`, by a clock that never runs back; if so, how many were not since the last.
+    pub fn may_log(&self, now: Duration) -> Option<u64> {
+        let mut spared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if now >= spared.since + LINES_PER {
+            spared.since = now;
+            spared.lines = 0;
+        }
+        if spared.lines >= LINES {
+            spared.unlogged += 1;
+            return None;
+        }
+        spared.lines += 1;
+        Some(std::mem::take(&mut spared.unlogged))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_counted_and_told_later() {
+        let sparing = Sparing::default();
+        let logged = (0..LINES + 5).filter_map(|_| sparing.may_log(Duration::ZERO));
+        assert_eq!(logged.count(), LINES as usize);
+        assert_eq!(sparing.may_log(LINES_PER), Some(5));
+    }
 }

@@ -156,6 +156,17 @@ impl Locations {
         }
     }
 
+    /// The part of this that `reach` sees: the whole project stays the whole; None where they share no location.
+    pub(super) fn seen_from(&self, reach: &Self) -> Option<Self> {
+        match (self, reach) {
+            (Self::All, _) | (_, Self::All) => Some(self.clone()),
+            (Self::Only(mine), Self::Only(theirs)) => {
+                let shared: BTreeSet<_> = mine.intersection(theirs).copied().collect();
+                (!shared.is_empty()).then_some(Self::Only(shared))
+            }
+        }
+    }
+
     /// Whether everything in reach of `other` is in reach of this.
     pub fn cover(&self, other: &Self) -> bool {
         match (self, other) {

@@ -67,7 +67,8 @@ impl Access {
         }
     }
 
-    /// Everyone who is in the project, also those whose time is over.
+    /// Everyone who reaches something that the grant reaches, also those whose time is over. What else they reach is
+    /// not told.
     pub async fn members(&self, grant: &Grant<'_, Audit>) -> Result<Vec<Member>, AccessError> {
         let project = grant.project();
         let rows = self
@@ -84,7 +85,11 @@ impl Access {
         let mut members = Vec::with_capacity(rows.len());
         for row in &rows {
             let person = self.person_from(row, 4)?;
-            let membership = self.membership(row, person.id).await?;
+            let mut membership = self.membership(row, person.id).await?;
+            let Some(seen) = membership.locations.seen_from(grant.locations()) else {
+                continue;
+            };
+            membership.locations = seen;
             members.push(Member { person, membership });
         }
         Ok(members)

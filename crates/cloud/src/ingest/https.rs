@@ -173,7 +173,11 @@ async fn refused(inner: &Inner, peer: &Peer, what: &'static str, error: EnrolErr
         EnrolError::RateLimited { .. } => {
             tracing::debug!(source = %peer.address.ip(), reason = problem.code, "{what}");
         }
-        _ => tracing::warn!(source = %peer.address.ip(), reason = problem.code, "{what}"),
+        _ => {
+            if let Some(unlogged) = inner.may_log() {
+                tracing::warn!(source = %peer.address.ip(), reason = problem.code, unlogged, "{what}");
+            }
+        }
     }
     problem
 }
@@ -216,7 +220,7 @@ fn problem(error: &EnrolError) -> Problem {
             ..Problem::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "rate_limited",
-                "Too many failed attempts",
+                "Too many attempts",
                 format!("Try again in {} seconds.", retry_after.as_secs().max(1)),
             )
         },

@@ -30,6 +30,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// A client that takes nothing for this long is gone.
 const WRITE: Duration = Duration::from_secs(20);
 const BUFFER: usize = 4_096;
+/// Topic filters in one SUBSCRIBE: more than there are topics to a device.
+const FILTERS: usize = 16;
 /// Messages that one device may send before it is slowed to [`RATE`] a second.
 const BURST: u64 = 5_000;
 const RATE: u64 = 500;
@@ -50,8 +52,8 @@ pub(super) async fn run(
     }
     let (client_id, keep_alive_s) = match timeout(CONNECT, link.connect()).await {
         Ok(Ok(connect)) => connect,
-        Ok(Err(end)) => return log_unopened(&peer, end),
-        Err(_) => return log_unopened(&peer, "connect_timeout"),
+        Ok(Err(end)) => return log_unopened(inner, &peer, end),
+        Err(_) => return log_unopened(inner, &peer, "connect_timeout"),
     };
     match judged {
         Ok(session) => {
@@ -80,8 +82,10 @@ pub(super) async fn run(
     }
 }
 
-fn log_unopened(peer: &Peer, reason: End) {
-    tracing::warn!(source = %peer.address.ip(), reason, "MQTT session not opened");
+fn log_unopened(inner: &Inner, peer: &Peer, reason: End) {
+    if let Some(unlogged) = inner.may_log() {
+        tracing::warn!(source = %peer.address.ip(), reason, unlogged, "MQTT session not opened");
+    }
 }
 
 async fn open(
@@ -95,12 +99,15 @@ async fn open(
 ) {
     let own = session.device().to_string();
     if !client_id.is_empty() && client_id != own {
-        tracing::warn!(
-            source = %peer.address.ip(),
-            reason = "client_id",
-            device.id = own,
-            "MQTT session refused"
-        );
+        if let Some(unlogged) = inner.may_log() {
+            tracing::warn!(
+                source = %peer.address.ip(),
+                reason = "client_id",
+                device.id = own,
+                unlogged,
+                "MQTT session refused"
+            );
+        }
         let text =
             "A session was refused: its client id is not the device that the certificate names.";
         up::line(inner, session, Level::Warning, "client_id", text).await;
@@ -162,13 +169,13 @@ async fn live(
             let Some(input) = link.inputs.pop_front() else {
                 break;
             };
+            rate.count();
             match input {
                 Input::Publish {
                     packet,
                     topic,
                     payload,
                 } => {
-                    rate.count();
                     working.push_back(Box::pin(up::receive(
                         inner, session, packet, topic, payload,
                     )));
@@ -246,8 +253,12 @@ async fn answer_now(
 ) -> Result<(), End> {
     match input {
         Input::Subscribe { packet, filters } => {
+            if filters.len() > FILTERS {
+                return Err(link.part(DisconnectReasonCode::QuotaExceeded, "mqtt_filters"));
+            }
             let mut codes = Vec::with_capacity(filters.len());
             let mut wants_time = false;
+            let mut refused = None;
             for filter in &filters {
                 codes.push(match parse_down(filter) {
                     Some((device, down)) if device == session.device() => {
@@ -255,25 +266,13 @@ async fn answer_now(
                         SubackReasonCode::GrantedQos0
                     }
                     _ => {
-                        tracing::warn!(
-                            device.id = %session.device(),
-                            reason = "subscription_refused",
-                            "subscription refused"
-                        );
-                        let text = format!(
-                            "A subscription was refused: {filter} is not a topic to this device."
-                        );
-                        up::line(
-                            inner,
-                            session,
-                            Level::Warning,
-                            "subscription_refused",
-                            &text,
-                        )
-                        .await;
+                        refused.get_or_insert(filter);
                         SubackReasonCode::NotAuthorized
                     }
                 });
+            }
+            if let Some(filter) = refused {
+                subscription_refused(inner, session, filter).await;
             }
             link.framer
                 .suback(packet, codes)
@@ -292,6 +291,27 @@ async fn answer_now(
             Err(link.part(DisconnectReasonCode::ProtocolError, "mqtt_protocol"))
         }
     }
+}
+
+/// One line a packet: a device must not make the log grow faster than it sends.
+async fn subscription_refused(inner: &Inner, session: &DeviceSession, filter: &str) {
+    if let Some(unlogged) = inner.may_log() {
+        tracing::warn!(
+            device.id = %session.device(),
+            reason = "subscription_refused",
+            unlogged,
+            "subscription refused"
+        );
+    }
+    let text = format!("A subscription was refused: {filter} is not a topic to this device.");
+    up::line(
+        inner,
+        session,
+        Level::Warning,
+        "subscription_refused",
+        &text,
+    )
+    .await;
 }
 
 /// The time, unless this cloud has reason to doubt its own clock.

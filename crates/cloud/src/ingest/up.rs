@@ -187,6 +187,13 @@ async fn bind(inner: &Inner, session: &DeviceSession, table: &ChannelTable) -> R
         from: FIRST_RECORD,
     };
     let bound = inner.projects.bind_channels(&grant, described).await?;
+    if bound.refused > 0 {
+        let text = format!(
+            "{} new channels got no element: this device has had too many. Their records are kept.",
+            bound.refused
+        );
+        line(inner, session, Level::Warning, "channels_refused", &text).await;
+    }
     for mismatch in &bound.mismatches {
         let text = format!(
             "Channel {} has {} {}, but its element has {}: the element was left as it is.",
@@ -247,14 +254,17 @@ async fn refuse(
         failed(session, up, unkept);
         return PubackReasonCode::QuotaExceeded;
     };
-    tracing::warn!(
-        device.id = %session.device(),
-        project.id = %session.project(),
-        kind = up.as_str(),
-        size_bytes = bytes.len(),
-        reason = code,
-        "message quarantined"
-    );
+    if let Some(unlogged) = inner.may_log() {
+        tracing::warn!(
+            device.id = %session.device(),
+            project.id = %session.project(),
+            kind = up.as_str(),
+            size_bytes = bytes.len(),
+            reason = code,
+            unlogged,
+            "message quarantined"
+        );
+    }
     if let Err(error) = inner.series.quarantine(session, code, bytes).await {
         failed(session, up, &error);
         return PubackReasonCode::QuotaExceeded;
@@ -279,12 +289,15 @@ fn failed(session: &DeviceSession, up: Up, error: &(dyn std::error::Error + 'sta
 }
 
 async fn not_yours(inner: &Inner, session: &DeviceSession, topic: &str) {
-    tracing::warn!(
-        device.id = %session.device(),
-        project.id = %session.project(),
-        reason = "topic_refused",
-        "message refused"
-    );
+    if let Some(unlogged) = inner.may_log() {
+        tracing::warn!(
+            device.id = %session.device(),
+            project.id = %session.project(),
+            reason = "topic_refused",
+            unlogged,
+            "message refused"
+        );
+    }
     let text = format!("A message was refused: {topic} is not a topic of this device.");
     line(inner, session, Level::Warning, "topic_refused", &text).await;
 }

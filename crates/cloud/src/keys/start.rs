@@ -3,8 +3,8 @@
 //! A first start writes `keyring.new`, makes the databases with its keys, then renames it to `keyring`. So a
 //! keyring means that all databases exist, and a first start cut off at any point is finished by the next.
 
-use std::fs::{self, DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -71,6 +71,7 @@ impl Keys {
                 if !path.exists() {
                     return Err(KeysError::DatabaseMissing { path });
                 }
+                private(&path)?;
             }
             return open_with(data, master, &keyring, clock).await;
         }
@@ -86,6 +87,9 @@ impl Keys {
             keyring
         };
         refuse_other_master(&keyring, master)?;
+        for base in Base::ALL {
+            private(&base.path(data))?;
+        }
         for base in [Base::Catalogue, Base::Series] {
             let key = DatabaseKey::new(*database_key(&keyring, master, base)?.expose());
             Database::open(&base.path(data), &key, &[])
@@ -169,6 +173,23 @@ fn refuse_other_master(keyring: &Keyring, master: &MasterKey) -> Result<(), Keys
         }),
         _ => Ok(()),
     }
+}
+
+/// Makes a database's file where there is none, for its owner alone; one that others may read is closed to them. Its
+/// write-ahead log takes over the mode.
+fn private(path: &Path) -> Result<(), KeysError> {
+    let close = || -> std::io::Result<()> {
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)?;
+        if file.metadata()?.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+        }
+        Ok(())
+    };
+    close().map_err(|source| failed(path, "closed to others", source))
 }
 
 /// A first start makes its files only in an empty folder (a fresh volume's `lost+found` aside).

@@ -96,6 +96,31 @@ async fn a_second_start_has_the_same_keys() {
 }
 
 #[tokio::test]
+async fn every_file_is_for_its_owner_alone() {
+    let place = Place::new();
+    let exposed = || {
+        let mut exposed = Vec::new();
+        for entry in fs::read_dir(place.data()).unwrap() {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            if mode != 0o600 {
+                exposed.push((entry.file_name(), format!("{mode:o}")));
+            }
+        }
+        exposed
+    };
+    let first = place.open().await.unwrap();
+    // With its write-ahead log.
+    let db = Db::open(&place.data(), &first.catalogue).await.unwrap();
+    assert_eq!(exposed(), []);
+    drop((db, first));
+    let old = place.data().join("series.db");
+    fs::set_permissions(&old, fs::Permissions::from_mode(0o644)).unwrap();
+    place.open().await.unwrap();
+    assert_eq!(exposed(), [], "what an older version left open is closed");
+}
+
+#[tokio::test]
 async fn a_missing_master_key_is_named_and_nothing_is_made() {
     let place = Place::new();
     let id = place.open().await.unwrap().keys.master_key_id();

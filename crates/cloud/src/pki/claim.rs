@@ -50,13 +50,18 @@ pub struct Claim {
     pub used: Option<Timestamp>,
 }
 
-/// A new claim with the line that enrols a device.
-#[derive(Debug)]
+/// A new claim with the line that enrols a device. Its debug form leaves the line out: it holds the code.
 pub struct ClaimLine {
     /// The claim.
     pub claim: Claim,
     /// Where to enrol, with what code, and whom to trust.
     pub line: Zeroizing<String>,
+}
+
+impl fmt::Debug for ClaimLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClaimLine({})", self.claim.id)
+    }
 }
 
 impl Pki {

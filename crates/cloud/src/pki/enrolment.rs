@@ -21,6 +21,11 @@ use crate::keys::new_id;
 
 /// How long after its end a certificate still renews.
 const RENEWABLE_US: i64 = 400 * 86_400 * 1_000_000;
+/// Renewals of one device in 24 hours. Certificates are kept for ever, so a device must not make them at will.
+const RENEWALS: i64 = 24;
+const DAY_US: i64 = 86_400 * 1_000_000;
+/// When a device that renews too often may come back.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(3_600);
 
 /// Why nobody was enrolled, or nothing renewed.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +45,8 @@ pub enum EnrolError {
     /// The key has a certificate already.
     #[error("this key has a certificate already: make a new key")]
     KeyReused,
-    /// Too many failures from this source.
-    #[error("too many failed attempts from this address")]
+    /// Too many failures from this source, or renewals of this device.
+    #[error("too many attempts")]
     RateLimited {
         /// When to try again.
         retry_after: Duration,
@@ -116,6 +121,19 @@ impl Pki {
         self.may_renew(&known)?;
         let key = CsrKey::from_pem(csr_pem)?;
         let mut transaction = self.0.db.begin().await?;
+        let since_us = self.0.clock.now().as_micros().saturating_sub(DAY_US);
+        let renewals = transaction
+            .fetch_optional(
+                "SELECT count(*) FROM certificate
+                 WHERE device = $1 AND cause = 'renewal' AND issued_us > $2",
+                &[known.verified.device.as_bytes().into(), since_us.into()],
+            )
+            .await?;
+        if renewals.map_or(Ok(0), |row| row.i64(0))? >= RENEWALS {
+            return Err(EnrolError::RateLimited {
+                retry_after: RENEWAL_PAUSE,
+            });
+        }
         let leaf = self
             .certify(&mut transaction, known.verified.device, &key, "renewal")
             .await?;
@@ -155,12 +173,23 @@ impl Pki {
     async fn redeem(&self, code: &str, csr_pem: &str) -> Result<Enrolled, EnrolError> {
         let code = Code::parse(code).ok_or(EnrolError::ClaimUnknown)?;
         let hash = self.code_hash(&code);
+        // Looked up, and the request judged, before the write lock is taken: neither guessing nor a slow request
+        // must hold up everyone else.
+        let known = self
+            .0
+            .db
+            .fetch_optional(
+                "SELECT 1 FROM claim WHERE code_hash = $1",
+                &[(&hash).into()],
+            )
+            .await?;
+        known.ok_or(EnrolError::ClaimUnknown)?;
+        // The code is right from here on; a bad request does not use it up.
+        let key = CsrKey::from_pem(csr_pem)?;
         let mut transaction = self.0.db.begin().await?;
         let claim = find(&mut transaction, &hash)
             .await?
             .ok_or(EnrolError::ClaimUnknown)?;
-        // The code is right from here on; a bad request does not use it up.
-        let key = CsrKey::from_pem(csr_pem)?;
         if let Some(device) = claim.device {
             return repeated(&mut transaction, &claim, device, &key)
                 .await?

@@ -54,8 +54,8 @@ impl Throttle {
     }
 }
 
-/// An IPv6 host owns its whole /64.
-fn network(source: IpAddr) -> IpAddr {
+/// What counts as one source: an address, but an IPv6 host owns its whole /64.
+pub fn network(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

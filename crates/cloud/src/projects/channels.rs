@@ -15,6 +15,10 @@ use crate::access::{Grant, Write};
 use crate::db::{Row, Transaction};
 use crate::keys::new_id;
 
+/// Channels that one device may ever have bound by itself: a device that invents names must not fill the project.
+/// People can still deploy more.
+const CHANNELS: usize = 1_024;
+
 /// One channel, as the device describes it.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelDescription<'a> {
@@ -54,6 +58,8 @@ pub struct Bound {
     pub new: Vec<NewElementOf>,
     /// Channels that no longer fit the element that they feed.
     pub mismatches: Vec<Mismatch>,
+    /// New channels that got no element, because the device has had too many.
+    pub refused: usize,
 }
 
 /// An element made for a channel.
@@ -100,6 +106,10 @@ impl Projects {
                 &[project.as_bytes().into(), table.device.as_bytes().into()],
             )
             .await?;
+        let mut ever = BTreeSet::new();
+        for row in &rows {
+            ever.insert(row.array::<32>(0)?);
+        }
         let mut seen = BTreeSet::new();
         for channel in table.channels {
             let hash = channel_hash(&key, table.device, channel.name);
@@ -121,6 +131,11 @@ impl Projects {
             if known || !grant.locations().allow(table.location) {
                 continue;
             }
+            if ever.len() >= CHANNELS {
+                bound.refused += 1;
+                continue;
+            }
+            ever.insert(hash);
             let element = Element {
                 id: new_id(&self.clock, ElementId::from_parts),
                 name: element_name(table.name, channel),

@@ -215,14 +215,25 @@ impl Projects {
         }
         let key = self.key(project).await?;
         let mut transaction = self.db.begin().await?;
+        let row = id.as_bytes();
+        // Only where it is asked for: where somebody else has just moved the element to must stand.
         if let Some(location) = change.location {
             in_reach(&mut transaction, project, grant.locations(), location).await?;
             element.location = location;
+            transaction
+                .execute(
+                    "UPDATE element SET location = $3 WHERE project = $1 AND id = $2",
+                    &[
+                        project.as_bytes().into(),
+                        row.into(),
+                        location.as_ref().map(LocationId::as_bytes).into(),
+                    ],
+                )
+                .await?;
         }
-        let row = id.as_bytes();
         transaction
             .execute(
-                "UPDATE element SET name_sealed = $3, digits = $4, colour = $5, location = $6
+                "UPDATE element SET name_sealed = $3, digits = $4, colour = $5
                  WHERE project = $1 AND id = $2",
                 &[
                     project.as_bytes().into(),
@@ -230,7 +241,6 @@ impl Projects {
                     (&key.seal("element.name", row, element.name.as_bytes())).into(),
                     i64::from(element.digits).into(),
                     element.colour.as_deref().into(),
-                    element.location.as_ref().map(LocationId::as_bytes).into(),
                 ],
             )
             .await?;

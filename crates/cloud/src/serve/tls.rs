@@ -1,7 +1,7 @@
 //! TLS acceptors and accept loops of all listeners, and HTTP over their connections.
 //!
-//! Promises: nothing is answered before a TLS 1.3 handshake; a handshake takes 10 s at most; connections are limited
-//! in total and per source; when told to stop, a listener takes no more connections, lets the open ones finish
+//! Promises: nothing is answered before a TLS 1.3 handshake; a handshake takes 10 s at most, and the first HTTP request
+//! begins within 20 s of it or the connection ends; connections are limited in total and per source; when told to stop, a listener takes no more connections, lets the open ones finish
 //! and then ends them. A refused handshake is logged with a reason, at most a few lines a second.
 //! Does not judge certificates: the configurations that `pki` makes do, and the rooms behind judge again.
 
@@ -13,6 +13,7 @@ mod tests;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -26,7 +27,7 @@ use rustls::{PeerIncompatible, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
@@ -38,6 +39,8 @@ pub use operator::{OperatorCertificate, OperatorCertificateError};
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(20);
+/// A connection on which no request begins for this long takes no more.
+const IDLE: Duration = Duration::from_secs(300);
 /// How long open connections get to finish when the server stops.
 const FAREWELL: Duration = Duration::from_secs(10);
 const HEADER_BYTES: usize = 32 * 1_024;
@@ -230,14 +233,20 @@ fn reason(error: &io::Error) -> &'static str {
 }
 
 /// Serves HTTP/1.1 and, where `h2` was agreed on, HTTP/2 on a connection. Each request carries the [`Peer`] as
-/// an extension. Stops after the requests under way when the server stops.
+/// an extension. Stops after the requests under way when the server stops. A client that asks nothing loses its
+/// connection: the library's own limits begin only with the first bytes of a request.
 pub async fn serve_http(connection: Connection, router: Router) {
     let Connection {
         stream,
         peer,
         mut shutdown,
     } = connection;
+    // Only what was agreed on: a preface of HTTP/2 must not open what the listener does not offer.
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let requests = Arc::new(AtomicU64::new(0));
+    let begun = Arc::clone(&requests);
     let service = service_fn(move |request: Request<Incoming>| {
+        begun.fetch_add(1, Ordering::Relaxed);
         let (router, peer) = (router.clone(), peer.clone());
         async move {
             let mut request = request.map(Body::new);
@@ -258,10 +267,22 @@ pub async fn serve_http(connection: Connection, router: Router) {
         .keep_alive_timeout(HEADERS)
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEADER_BYTES as u32);
+    let builder = match http2 {
+        true => builder.http2_only(),
+        false => builder.http1_only(),
+    };
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let outcome = tokio::select! {
         outcome = &mut serving => outcome,
+        () = silent(&requests) => {
+            tracing::debug!("HTTP connection without a request ended");
+            return;
+        }
+        () = idle(&requests) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
         () = shutdown.requested() => {
             serving.as_mut().graceful_shutdown();
             serving.await
@@ -269,5 +290,26 @@ pub async fn serve_http(connection: Connection, router: Router) {
     };
     if let Err(error) = outcome {
         tracing::debug!(error = &*error, "HTTP connection ended");
+    }
+}
+
+/// Returns when the connection has had its time for a first request and there was none.
+async fn silent(requests: &AtomicU64) {
+    sleep(HEADERS).await;
+    if requests.load(Ordering::Relaxed) > 0 {
+        std::future::pending().await
+    }
+}
+
+/// Returns when no request has begun for [`IDLE`].
+async fn idle(requests: &AtomicU64) {
+    let mut seen = requests.load(Ordering::Relaxed);
+    loop {
+        sleep(IDLE).await;
+        let now = requests.load(Ordering::Relaxed);
+        if now == seen {
+            return;
+        }
+        seen = now;
     }
 }

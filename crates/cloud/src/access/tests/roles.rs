@@ -143,3 +143,44 @@ async fn members_and_memberships_tell_role_reach_and_end() {
     assert_eq!(members[0].membership.role, Role::Viewer);
     assert_eq!(members[0].membership.until, until);
 }
+
+#[tokio::test]
+async fn a_limited_auditor_sees_whom_they_share_a_location_with() {
+    let bench = Bench::new().await;
+    let project = bench.project().await;
+    let [here, there] = [1, 2].map(|byte| LocationId::from_bytes([byte; 16]));
+    let mut cookie = String::new();
+    for (email, locations) in [
+        ("auditor@example.org", Locations::only([here])),
+        ("everywhere@example.org", Locations::All),
+        ("both@example.org", Locations::only([here, there])),
+        ("there@example.org", Locations::only([there])),
+    ] {
+        let (person, own) = bench.person(email).await;
+        if cookie.is_empty() {
+            cookie = own;
+        }
+        let member = bench
+            .access
+            .add_member(person, project, Role::Auditor, locations, None);
+        member.await.unwrap();
+    }
+    let who = bench.who(&cookie).await.unwrap();
+    let session = bench.access.session::<Audit>(who, project).await.unwrap();
+    let members = bench.access.members(&session.grant()).await.unwrap();
+    let mut seen: Vec<_> = members
+        .into_iter()
+        .map(|member| (member.person.email, member.membership.locations))
+        .collect();
+    seen.sort_by(|one, other| one.0.cmp(&other.0));
+    let only = || Locations::only([here]);
+    let expected = [
+        ("auditor@example.org", only()),
+        ("both@example.org", only()),
+        ("everywhere@example.org", Locations::All),
+    ];
+    assert_eq!(
+        seen,
+        expected.map(|(email, reach)| (email.to_owned(), reach))
+    );
+}

@@ -4,6 +4,7 @@
 //! the sentence that a client gets about each. An id in the path that is no id is simply not found.
 
 use std::future::Future;
+use std::time::Duration;
 
 use axum::extract::Query as AxumQuery;
 use fieldkeep_protocol::{ElementId, Timestamp};
@@ -22,10 +23,12 @@ use crate::api::App;
 use crate::api::id::{Id, Named, Time};
 use crate::api::page;
 use crate::api::problem::{Code, Faults, Problem};
-use crate::pki::Peer;
+use crate::pki::{Peer, network};
 
 /// The largest body that this front door reads.
 pub const BODY_MAX: usize = 64 * 1024;
+/// How long a body may take to arrive: nobody, signed in or not, holds memory by sending slowly.
+const BODY_TIME: Duration = Duration::from_secs(15);
 
 /// Something that a handler reads after its key is proven.
 pub trait Argument: Sized + Send + 'static {
@@ -54,7 +57,8 @@ impl Argument for Headers {
     }
 }
 
-/// Where a request comes from, as far as the listener knows; only for counting attempts.
+/// Where a request comes from, as far as the listener knows; only for counting attempts. An IPv6 host owns a whole /64,
+/// so its addresses count as one.
 pub struct Source(pub String);
 
 impl Argument for Source {
@@ -62,7 +66,7 @@ impl Argument for Source {
         let peer = incoming.head.parts.extensions.get::<Peer>();
         Ok(Self(peer.map_or_else(
             || "unknown".to_owned(),
-            |peer| peer.address.ip().to_string(),
+            |peer| network(peer.address.ip()).to_string(),
         )))
     }
 }
@@ -131,13 +135,18 @@ impl<T: DeserializeOwned + ToSchema + Send + 'static> Argument for Body<T> {
             return Err(Problem::new(Code::UnsupportedMediaType));
         }
         let body = std::mem::take(&mut incoming.body);
-        let bytes = match Limited::new(body, BODY_MAX).collect().await {
-            Ok(collected) => collected.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => {
+        let arriving = Limited::new(body, BODY_MAX).collect();
+        let bytes = match tokio::time::timeout(BODY_TIME, arriving).await {
+            Ok(Ok(collected)) => collected.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 return Err(Problem::new(Code::TooLarge)
                     .detail(format!("a body has at most {BODY_MAX} bytes")));
             }
-            Err(_) => return Err(Problem::new(Code::Malformed).detail("the body broke off")),
+            Ok(Err(_)) => return Err(Problem::new(Code::Malformed).detail("the body broke off")),
+            Err(_) => {
+                let detail = format!("the body took more than {} s", BODY_TIME.as_secs());
+                return Err(Problem::new(Code::Malformed).detail(detail));
+            }
         };
         parse(&bytes).map(Self)
     }

@@ -55,9 +55,9 @@ pub(super) async fn stream(
                 .ok_or_else(|| Problem::field("Last-Event-ID", "is not an id of this stream"))?,
         ),
     };
-    let place = app.streams().try_acquire_owned().map_err(|_| {
+    let place = app.streams().enter(session.project()).ok_or_else(|| {
         Problem::new(Code::RateLimited)
-            .detail("too many streams are open on this instance")
+            .detail("too many streams are open")
             .retry_after(30)
     })?;
     let mut stopping = app.stopping.clone();

@@ -403,3 +403,37 @@ async fn bodies_are_json_and_small() {
         assert_eq!(problem(response).await.code.word(), code);
     }
 }
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let world = World::new().await;
+    let mut request = request("POST", "/api/v1/auth/link", Some(json!({})));
+    *request.body_mut() = Body::from_stream(futures_util::stream::pending::<
+        Result<Vec<u8>, std::io::Error>,
+    >());
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(40), world.send(request));
+    let answer = answer.await.expect("the door gives up by itself");
+    assert_eq!(answer.status(), 400);
+    let detail = problem(answer).await.detail;
+    assert_eq!(detail.as_deref(), Some("the body took more than 15 s"));
+}
+
+#[tokio::test]
+async fn the_addresses_of_one_ipv6_host_share_their_attempts() {
+    let world = World::new().await;
+    let mut last = StatusCode::OK;
+    for host in 1..=200u16 {
+        let entry = json!({"email": format!("{host}@example.org"), "password": "wrong"});
+        let mut request = request("POST", "/api/v1/auth/sign-in", Some(entry));
+        let address = format!("[2001:db8::{host:x}]:4000").parse().unwrap();
+        request.extensions_mut().insert(crate::pki::Peer {
+            address,
+            chain: std::sync::Arc::default(),
+        });
+        last = world.send(request).await.status();
+        if last == StatusCode::TOO_MANY_REQUESTS {
+            break;
+        }
+    }
+    assert_eq!(last, StatusCode::TOO_MANY_REQUESTS);
+}

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use super::world::{Who, World};
-use crate::access::Role;
+use super::world::{Who, World, request};
+use crate::access::{Locations, NewApiKey, Role, Task, system};
+use crate::pki::NewClaim;
 
 const US: Who = Who::Person(Role::Administrator);
 
@@ -178,4 +179,41 @@ async fn an_editor_may_rename_a_device_but_not_switch_it_off() {
     assert_eq!(after["name"], "renamed");
     assert_eq!(after["state"], "disabled");
     assert_eq!(after["enabled"], false);
+}
+
+#[tokio::test]
+async fn a_foreign_claim_or_key_can_be_neither_withdrawn_nor_used() {
+    let world = World::new().await;
+    let (ours, theirs) = (&world.ours, &world.theirs);
+    let task = system(Task::AdminCommand).project(theirs.project);
+    let claim = NewClaim {
+        name: "theirs".to_owned(),
+        simulated: false,
+        location: None,
+    };
+    let claim = world.pki.create_claim(&task.grant(), claim).await.unwrap();
+    let key = NewApiKey {
+        name: "theirs".to_owned(),
+        role: Role::Administrator,
+        locations: Locations::All,
+        expires: None,
+    };
+    let key = world.access.create_api_key(&task.grant(), key).await;
+    let (key, secret) = key.unwrap();
+    for (project, thing) in [
+        (ours.project, format!("claims/{}", claim.claim.id)),
+        (theirs.project, format!("claims/{}", claim.claim.id)),
+        (ours.project, format!("keys/{}", key.id)),
+        (theirs.project, format!("keys/{}", key.id)),
+    ] {
+        let path = format!("/api/v1/projects/{project}/{thing}");
+        assert_eq!(world.ask(US, "DELETE", &path, None).await.0, 404, "{path}");
+    }
+    for (project, status) in [(ours.project, 404), (theirs.project, 200)] {
+        let path = format!("/api/v1/projects/{project}/devices");
+        let mut request = request("GET", &path, None);
+        let value = format!("Bearer {secret}").parse().unwrap();
+        request.headers_mut().insert("authorization", value);
+        assert_eq!(world.send(request).await.status(), status, "{path}");
+    }
 }

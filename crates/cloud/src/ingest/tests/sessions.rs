@@ -355,3 +355,19 @@ async fn a_fork_is_kept_and_shown() {
     );
     assert_eq!(station.log_codes(&device).await, ["fork"]);
 }
+
+#[tokio::test]
+async fn subscriptions_cost_a_device_as_much_as_messages_do() {
+    let station = Station::new().await;
+    let device = station.bench.enrol("a").await;
+    let mut client = station.session(&device).await;
+    let sixteen = ["fk/1/#"; 16];
+    assert_eq!(
+        client.subscribe(&sixteen).await,
+        Got::Suback(vec![0x87; 16])
+    );
+    let codes = station.log_codes(&device).await;
+    assert_eq!(codes, ["subscription_refused"], "one line a packet");
+    assert_eq!(client.subscribe(&["#"; 17]).await, Got::Disconnect(0x97));
+    assert_eq!(client.next().await, Got::End);
+}

@@ -270,3 +270,45 @@ async fn an_expired_chain_is_judged_on_its_last_day() {
         Timestamp::from_micros(end * 1_000_000)
     );
 }
+
+#[tokio::test]
+async fn guessing_does_not_wait_for_the_catalogues_write_lock() {
+    let bench = Bench::new().await;
+    let writing = bench.db.begin().await.unwrap();
+    let key = KeyPair::generate().unwrap();
+    let request = csr(&key);
+    let guess = bench.pki.enrol(HERE, "00000000000000000000", &request);
+    let guess = tokio::time::timeout(Duration::from_secs(2), guess).await;
+    assert!(matches!(guess, Ok(Err(EnrolError::ClaimUnknown))));
+    drop(writing);
+}
+
+#[tokio::test]
+async fn a_device_cannot_fill_the_catalogue_with_certificates() {
+    let bench = Bench::new().await;
+    let device = bench.enrol("eager").await;
+    let renew = || async {
+        let key = KeyPair::generate().unwrap();
+        bench.pki.renew(&device.peer(), &csr(&key)).await
+    };
+    for _ in 0..24 {
+        renew().await.unwrap();
+    }
+    assert!(matches!(renew().await, Err(EnrolError::RateLimited { .. })));
+    bench.hands.advance(DAY);
+    renew().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_debug_form_of_a_claim_line_hides_the_code() {
+    let bench = Bench::new().await;
+    let task = system(Task::AdminCommand).project(bench.project);
+    let new = crate::pki::NewClaim {
+        name: "a".to_owned(),
+        simulated: false,
+        location: None,
+    };
+    let made = bench.pki.create_claim(&task.grant(), new).await.unwrap();
+    let code = made.line.split(':').nth(3).unwrap().to_owned();
+    assert!(!format!("{made:?}").contains(&code));
+}

@@ -177,3 +177,32 @@ async fn a_channel_that_a_person_unbound_stays_unbound() {
         .unwrap();
     assert_eq!(bind().await.unwrap(), Bound::default());
 }
+
+#[tokio::test]
+async fn a_device_that_invents_channels_does_not_fill_the_project() {
+    let bench = Bench::new().await;
+    let task = bench.project("Demo").await;
+    let [device, other] = [
+        bench.device(&task, None).await,
+        bench.device(&task, None).await,
+    ];
+    let grant = task.grant();
+    let names: Vec<String> = (0..1_280).map(|number| format!("c{number}")).collect();
+    let channels: Vec<_> = names.iter().map(|name| channel(name, "m")).collect();
+    let (mut new, mut refused) = (0, 0);
+    for part in channels.chunks(256) {
+        let bound = bench.projects.bind_channels(&grant, table(device, part));
+        let bound = bound.await.unwrap();
+        new += bound.new.len();
+        refused += bound.refused;
+    }
+    assert_eq!((new, refused), (1_024, 256));
+    let again = bench
+        .projects
+        .bind_channels(&grant, table(device, &channels[..1]));
+    assert_eq!(again.await.unwrap(), Bound::default());
+    let honest = bench
+        .projects
+        .bind_channels(&grant, table(other, &channels[..2]));
+    assert_eq!(honest.await.unwrap().new.len(), 2);
+}

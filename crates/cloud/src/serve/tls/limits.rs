@@ -1,14 +1,12 @@
 //! How many connections a listener holds, in total and per source, and how many refusals it logs.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::clock::Clock;
-
-const LINES: u32 = 20;
-const LINES_PER: Duration = Duration::from_secs(10);
+use crate::pki::network;
+use crate::telemetry::Sparing;
 
 /// The bounds of one listener. Clones share their counts.
 #[derive(Clone, Debug)]
@@ -17,15 +15,13 @@ pub struct Limits {
     per_source: usize,
     clock: Clock,
     held: Arc<Mutex<Held>>,
+    lines: Arc<Sparing>,
 }
 
 #[derive(Debug, Default)]
 struct Held {
     total: usize,
     sources: HashMap<IpAddr, usize>,
-    lines: u32,
-    lines_since: Duration,
-    unlogged: u64,
 }
 
 /// A connection's place; given back when dropped.
@@ -43,6 +39,7 @@ impl Limits {
             per_source,
             clock,
             held: Arc::default(),
+            lines: Arc::default(),
         }
     }
 
@@ -64,18 +61,7 @@ impl Limits {
 
     /// Whether a refusal may be logged; if so, how many were not since the last.
     pub(super) fn may_log(&self) -> Option<u64> {
-        let now = self.clock.elapsed();
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if now >= held.lines_since + LINES_PER {
-            held.lines_since = now;
-            held.lines = 0;
-        }
-        if held.lines >= LINES {
-            held.unlogged += 1;
-            return None;
-        }
-        held.lines += 1;
-        Some(std::mem::take(&mut held.unlogged))
+        self.lines.may_log(self.clock.elapsed())
     }
 }
 
@@ -89,16 +75,6 @@ impl Drop for Place {
                 held.sources.remove(&self.source);
             }
         }
-    }
-}
-
-fn network(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        four => four,
     }
 }
 
@@ -117,12 +93,5 @@ mod tests {
         assert!(limits.enter(b).is_none(), "three in total");
         drop(first);
         assert!(limits.enter(b).is_some());
-    }
-
-    #[test]
-    fn refusals_are_logged_sparingly() {
-        let limits = Limits::new(1, 1, Clock::system());
-        let logged = (0..LINES + 5).filter_map(|_| limits.may_log()).count();
-        assert_eq!(logged, LINES as usize);
     }
 }

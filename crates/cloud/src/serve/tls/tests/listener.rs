@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::kit::{Server, dial};
@@ -81,4 +82,37 @@ fn the_operators_files_must_fit_together() {
         missing,
         Some(OperatorCertificateError::Read { .. })
     ));
+}
+
+#[tokio::test]
+async fn who_asks_nothing_loses_the_connection() {
+    let server = Server::start().await;
+    let connector = server.client(None);
+    let holds = async |bytes: &[u8]| {
+        let mut stream = dial(&connector, server.device).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream.flush().await.unwrap();
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        timeout(Duration::from_secs(40), read).await.is_err()
+    };
+    let held = tokio::join!(
+        holds(b""),
+        holds(b"PRI * HTTP/2.0\r\n"),
+        holds(b"POST / HTTP/1.1\r\nHost:"),
+    );
+    assert_eq!(held, (false, false, false));
+}
+
+#[tokio::test]
+async fn http_2_is_not_spoken_where_it_was_not_agreed_on() {
+    let server = Server::start().await;
+    let connector = server.client(None);
+    let mut stream = dial(&connector, server.device).await.unwrap();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    stream.write_all(preface).await.unwrap();
+    let mut answer = Vec::new();
+    let read = timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+    let _ = read.expect("the connection ends");
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400"));
 }

@@ -1,0 +1,75 @@
+//! Places for live streams: bounded in total, and per project, so that no project keeps the others out.
+//!
+//! Owns the counts. Promises that a place is given back when it is dropped, whoever ends the stream.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fieldkeep_protocol::ProjectId;
+
+/// Live streams of one instance.
+const TOTAL: usize = 512;
+/// Of these, in one project.
+const OF_PROJECT: usize = 128;
+
+/// The places of one instance. Clones share their counts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Streams(Arc<Mutex<HashMap<ProjectId, usize>>>);
+
+/// A stream's place.
+#[derive(Debug)]
+pub(super) struct Place {
+    project: ProjectId,
+    streams: Streams,
+}
+
+impl Streams {
+    /// A place for a stream of `project`, if there is one.
+    pub(super) fn enter(&self, project: ProjectId) -> Option<Place> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_project = counts.get(&project).copied().unwrap_or(0);
+        if of_project >= OF_PROJECT || counts.values().sum::<usize>() >= TOTAL {
+            return None;
+        }
+        counts.insert(project, of_project + 1);
+        Some(Place {
+            project,
+            streams: self.clone(),
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = (self.streams.0.lock()).unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.project) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.project);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_project_leaves_room_for_others_and_places_come_back() {
+        let streams = Streams::default();
+        let [ours, theirs] = [1, 2].map(|byte| ProjectId::from_bytes([byte; 16]));
+        let mut places: Vec<_> = std::iter::from_fn(|| streams.enter(ours)).collect();
+        assert_eq!(places.len(), OF_PROJECT);
+        assert!(streams.enter(theirs).is_some());
+        places.pop();
+        assert!(streams.enter(ours).is_some());
+        let others: Vec<_> = (3..100)
+            .flat_map(|byte| std::iter::repeat_n(ProjectId::from_bytes([byte; 16]), 64))
+            .map_while(|project| streams.enter(project))
+            .collect();
+        assert_eq!(others.len() + places.len(), TOTAL);
+        drop((others, places));
+        assert!(streams.0.lock().unwrap().is_empty());
+    }
+}
