@@ -222,6 +222,22 @@ impl Books {
         Ok(())
     }
 
+    /// Whether there is something that this session has not been given yet.
+    pub fn waits(&self) -> bool {
+        self.journal.next_unacknowledged(self.cursor).is_some()
+    }
+
+    /// Lets acknowledged records go that were kept long enough. Only a clock that agrees with the cloud says so: one that
+    /// has jumped ahead would empty the journal at once.
+    pub fn expire(&mut self, reading: Reading) {
+        let (time_us, quality) = self.judge.time(reading);
+        if quality == ClockQuality::Synchronised
+            && let Err(error) = self.journal.expire(time_us)
+        {
+            tracing::warn!(%error, "old records cannot be let go");
+        }
+    }
+
     /// Gives the session as much as it can take, oldest first.
     pub fn fill(
         &mut self,
@@ -229,7 +245,7 @@ impl Books {
         identity: &Identity,
         is_final: bool,
         reading: Reading,
-    ) -> Result<(), JournalError> {
+    ) {
         let now_us = reading.ticks_us;
         while session.vacancy() > 0 {
             let Some(key) = self.journal.next_unacknowledged(self.cursor) else {
@@ -250,7 +266,12 @@ impl Books {
                     );
                     continue;
                 }
-                Err(error) => return Err(error),
+                // A sector that cannot be read must not hold up what lies behind it; it is tried again next time.
+                Err(error) => {
+                    self.storing_failed(&error, reading);
+                    self.cursor = Some(key);
+                    continue;
+                }
             };
             if !self.offer_table(session, &batch, now_us) {
                 break;
@@ -262,7 +283,6 @@ impl Books {
         }
         self.offer_log(session, now_us);
         self.offer_seal(session, identity, is_final, reading);
-        Ok(())
     }
 
     /// Sends the batch's table first if the cloud may not have it; whether the batch may follow.
@@ -312,8 +332,7 @@ impl Books {
         is_final: bool,
         reading: Reading,
     ) {
-        if session.vacancy() == 0 || (is_final && self.journal.next_unacknowledged(None).is_some())
-        {
+        if session.vacancy() == 0 || (is_final && self.waits()) {
             return;
         }
         let Some(claim) = self.seal_due(is_final, reading) else {

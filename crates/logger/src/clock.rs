@@ -3,7 +3,8 @@
 //! The rules: a clock behind the newest provable time is unset. One that agreed with the cloud within two seconds, less
 //! than a day ago and without a step since, is synchronised; a quartz loses about that much in a day. Any other is
 //! free-running, since its last agreement or, if there was none, since the newest provable time. An unset clock is
-//! corrected by what the cloud says, for the logger only: the system's clock is not touched.
+//! corrected by what the cloud says, for the logger only: the system's clock is not touched. Certificates are judged by
+//! the last agreement and the ticks since, where there was one: no step of the system's clock makes them look expired.
 //! Does not read a clock.
 
 use fieldkeep_protocol::record::ClockQuality;
@@ -62,7 +63,11 @@ pub struct Judge {
     proven_us: i64,
     offset_us: i64,
     agreed_at: Option<u64>,
+    /// The cloud's time when the clock last agreed with it or was corrected by it, and the ticks then.
+    anchor: Option<(i64, u64)>,
     before: Option<(i64, u64)>,
+    /// The system's clock as it was at the record before, without what is added to it.
+    wall_before: Option<Reading>,
 }
 
 impl Judge {
@@ -72,7 +77,9 @@ impl Judge {
             proven_us,
             offset_us: 0,
             agreed_at: None,
+            anchor: None,
             before: None,
+            wall_before: None,
         }
     }
 
@@ -98,14 +105,31 @@ impl Judge {
 
     /// Judges the instant of a record; a step since the record before ends an agreement.
     pub fn judge(&mut self, reading: Reading) -> Judged {
-        // A system clock that has been set needs no correction any more.
-        if self.offset_us != 0 && reading.wall_us >= self.proven_us {
-            self.offset_us = 0;
+        let set_by = self.wall_before.replace(reading).and_then(|before| {
+            let passed = passed_us(before.ticks_us, reading.ticks_us);
+            let step = reading
+                .wall_us
+                .saturating_sub(before.wall_us)
+                .saturating_sub(passed);
+            (step.saturating_abs() > STEP_US).then_some(step)
+        });
+        // A system clock that has been set right needs no correction any more. One that merely went on until it passed
+        // what is proven does: it is as wrong as before.
+        if self.offset_us != 0
+            && let Some(step) = set_by
+        {
+            let is_right = reading.wall_us.saturating_add(SLACK_US) >= self.proven_us;
+            self.offset_us = if is_right {
+                0
+            } else {
+                self.offset_us.saturating_sub(step)
+            };
         }
         let now = reading.wall_us.saturating_add(self.offset_us);
         let step_us = self.before.and_then(|(wall, ticks)| {
-            let passed = i64::try_from(reading.ticks_us.saturating_sub(ticks)).unwrap_or(i64::MAX);
-            let step = now.saturating_sub(wall).saturating_sub(passed);
+            let step = now
+                .saturating_sub(wall)
+                .saturating_sub(passed_us(ticks, reading.ticks_us));
             (step.saturating_abs() > STEP_US).then_some(step)
         });
         self.before = Some((now, reading.ticks_us));
@@ -128,10 +152,13 @@ impl Judge {
         let by_us = cloud_us.saturating_sub(time_us);
         if by_us.saturating_abs() <= AGREEMENT_US {
             self.agreed_at = Some(reading.ticks_us);
+            self.anchor = Some((cloud_us, reading.ticks_us));
             return Verdict::Agrees;
         }
         if quality == ClockQuality::Unset && cloud_us >= self.proven_us.saturating_sub(SLACK_US) {
             self.offset_us = self.offset_us.saturating_add(by_us);
+            self.anchor = Some((cloud_us, reading.ticks_us));
+            self.wall_before = Some(reading);
             // The step that this makes is no reason to doubt the time that made it.
             self.agreed_at = Some(reading.ticks_us.saturating_add(1));
             self.before = self
@@ -149,15 +176,23 @@ impl Judge {
             .is_none_or(|at| reading.ticks_us.saturating_sub(at) > fresh)
     }
 
-    /// The time by which certificates are judged, in seconds: an unset clock counts as the newest provable time.
+    /// The time by which certificates are judged, in seconds: what the cloud said and the ticks since. Where it has said
+    /// nothing yet, the clock's; an unset clock counts as the newest provable time.
     pub fn certificate_time_s(&self, reading: Reading) -> u64 {
         let (time_us, quality) = self.time(reading);
-        let judged = match quality {
-            ClockQuality::Unset => self.proven_us,
-            ClockQuality::Synchronised | ClockQuality::FreeRunning { .. } => time_us,
+        let judged = match (self.anchor, quality) {
+            (Some((said_us, ticks)), _) => said_us
+                .saturating_add(passed_us(ticks, reading.ticks_us))
+                .max(self.proven_us),
+            (None, ClockQuality::Unset) => self.proven_us,
+            (None, ClockQuality::Synchronised | ClockQuality::FreeRunning { .. }) => time_us,
         };
         judged.max(0).unsigned_abs() / 1_000_000
     }
+}
+
+fn passed_us(from: u64, to: u64) -> i64 {
+    i64::try_from(to.saturating_sub(from)).unwrap_or(i64::MAX)
 }
 
 fn free_running(age_us: u64) -> ClockQuality {
@@ -230,6 +265,42 @@ mod tests {
             (set.time_us, set.quality),
             (NOW + DAY + 2_100_000, ClockQuality::Synchronised)
         );
+    }
+
+    #[test]
+    fn a_correction_stays_while_the_system_clock_only_runs_on() {
+        const HOUR: i64 = 3_600 * 1_000_000;
+        let mut judge = Judge::new(NOW);
+        judge.judge(at(NOW - HOUR, 1));
+        assert_eq!(judge.cloud_says(at(NOW - HOUR, 1), NOW), Verdict::Corrected);
+        // Two hours without the cloud: the system's clock has passed what is proven and is still an hour behind.
+        for minute in 1..=120 {
+            let passed = minute * 60_000_000;
+            let judged = judge.judge(at(NOW - HOUR + passed, 1 + minute.unsigned_abs() * 60));
+            assert_eq!((judged.time_us, judged.step_us), (NOW + passed, None));
+        }
+        // Set, but still wrong by more than is forgiven: the corrected time goes on.
+        let mut judge = Judge::new(NOW);
+        judge.judge(at(0, 1));
+        assert_eq!(judge.cloud_says(at(0, 1), NOW), Verdict::Corrected);
+        let judged = judge.judge(at(NOW - HOUR, 2));
+        assert_eq!((judged.time_us, judged.step_us), (NOW + 1_000_000, None));
+    }
+
+    #[test]
+    fn a_jump_of_the_clock_does_not_confuse_certificates() {
+        let mut judge = Judge::new(NOW - DAY);
+        assert_eq!(judge.cloud_says(at(NOW, 1), NOW), Verdict::Agrees);
+        judge.judge(at(NOW, 1));
+        let now_s = NOW.unsigned_abs() / 1_000_000;
+        for jump in [366 * DAY, -DAY / 24, -366 * DAY] {
+            let jumped = judge.judge(at(NOW + jump + 1_000_000, 2));
+            assert_ne!(jumped.quality, ClockQuality::Synchronised);
+            assert_eq!(
+                judge.certificate_time_s(at(NOW + jump + 9_000_000, 10)),
+                now_s + 9
+            );
+        }
     }
 
     #[test]

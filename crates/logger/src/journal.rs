@@ -193,6 +193,8 @@ pub struct Journal {
     proven_us: i64,
     /// The newest time that was told.
     now_us: i64,
+    /// Whether times can be judged by `now_us`: not while a batch of the last run is closed.
+    knows_now: bool,
     /// Files whose end a failed write may have left torn.
     torn: BTreeSet<String>,
     buffer: Vec<u8>,
@@ -319,8 +321,15 @@ impl Journal {
             from_us: open.times.iter().copied().min().unwrap_or_default(),
             to_us: open.times.iter().copied().max().unwrap_or_default(),
             closed_us: self.now_us,
-            proven: open.head.clock == ClockQuality::Synchronised,
+            proven: false,
             hash: batch::hash(bytes),
+        };
+        // The rows of a file may have times to come, which prove nothing about today.
+        let description = Description {
+            proven: self.knows_now
+                && open.head.clock == ClockQuality::Synchronised
+                && description.to_us <= self.now_us,
+            ..description
         };
         let offset = self.append_entry(segment::KIND_BATCH, &description.payload(bytes))?;
         let key = self.index(self.active, offset, bytes.len(), &description);
@@ -378,41 +387,31 @@ impl Journal {
         }
     }
 
-    /// Leaves the current epoch. Records of the open batch move into the new one with new numbers.
+    /// Leaves the current epoch. Records of the open batch move into the new one with new numbers. On an error the old
+    /// epoch goes on.
     pub fn begin_epoch(&mut self, epoch: u64) -> Result<(), JournalError> {
-        let table = self
-            .open
-            .as_ref()
-            .and_then(|open| self.tables.get(&(self.epoch, open.head.revision)).cloned());
-        self.epoch = epoch;
-        self.next = 0;
-        self.hash = [0; 32];
+        let before = (self.epoch, self.next, self.hash);
+        (self.epoch, self.next, self.hash) = (epoch, 0, [0; 32]);
         self.current = None;
-        self.roll()?;
-        if let Some(mut open) = self.open.take() {
-            let moved = table
-                .as_deref()
-                .and_then(|bytes| recover::under(bytes, epoch, 1));
-            if let Some(bytes) = moved {
-                self.store_table(Table {
-                    epoch,
-                    revision: 1,
-                    bytes,
-                })?;
-                open.head = OpenHead {
-                    epoch,
-                    first: 0,
-                    revision: 1,
-                    ..open.head
-                };
-                let file = open.file();
-                self.disk
-                    .replace(OPEN_LOG, &file)
-                    .map_err(disk_error("move the open batch of"))?;
-                self.open_length = file.len() as u64;
-                self.open = Some(open);
-            }
+        let begun = self.roll().and_then(|()| self.move_open_batch(epoch));
+        if begun.is_err() {
+            (self.epoch, self.next, self.hash) = before;
         }
+        begun
+    }
+
+    fn move_open_batch(&mut self, epoch: u64) -> Result<(), JournalError> {
+        let Some(open) = self.open.clone() else {
+            return Ok(());
+        };
+        let Some(open) = self.under_epoch(open, epoch)? else {
+            return Ok(());
+        };
+        let file = open.file();
+        self.replace(OPEN_LOG, &file)
+            .map_err(disk_error("move the open batch of"))?;
+        self.open_length = file.len() as u64;
+        self.open = Some(open);
         Ok(())
     }
 
@@ -477,11 +476,17 @@ impl Journal {
     }
 }
 
+/// A jump longer than this ends a batch: the cloud holds back a batch of which one time cannot be true, and the records
+/// before the jump are not to be held back with it.
+const JUMP_US: i64 = 3_600_000_000;
+
 fn accepts(open: &OpenBatch, revision: u32, stamp: Stamp) -> bool {
     std::mem::discriminant(&open.head.clock) == std::mem::discriminant(&stamp.clock)
         && open.head.revision == revision
         && open.count() < OpenBatch::capacity(open.columns.len())
-        && (stamp.step_us.is_none() || open.steps.len() < limits::STEPS)
+        && stamp
+            .step_us
+            .is_none_or(|step| step.saturating_abs() <= JUMP_US && open.steps.len() < limits::STEPS)
 }
 
 #[cfg(test)]

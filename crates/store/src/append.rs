@@ -84,7 +84,7 @@ impl Store {
         let arrival = Arrival {
             header: *batch.header(),
             hash: batch::hash(bytes),
-            held: is_held(&batch, received),
+            held: is_held(&batch, received, self.inner.newest()),
             batch,
             bytes,
             received,
@@ -396,8 +396,15 @@ impl Inner {
     }
 }
 
-fn is_held(batch: &Batch<'_>, received: Timestamp) -> bool {
-    let latest = received.as_micros().saturating_add(AHEAD_US);
+/// Times that cannot be true. What is stored was at most a day ahead when it came; where it is more than that ahead of
+/// now, it is this cloud's clock that has gone back, and the stored times say more than it does.
+fn is_held(batch: &Batch<'_>, received: Timestamp, newest_us: i64) -> bool {
+    let ahead = received.as_micros().saturating_add(AHEAD_US);
+    let latest = if newest_us > ahead {
+        newest_us.saturating_add(AHEAD_US)
+    } else {
+        ahead
+    };
     batch.header().clock == ClockQuality::Unset
         || batch.min_time().as_micros() < EARLIEST_US
         || batch.max_time().as_micros() > latest

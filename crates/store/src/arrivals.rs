@@ -14,6 +14,8 @@ use crate::sweep::cells;
 
 /// Rows read at a time.
 const PAGE: usize = 64;
+/// Points after which an answer ends with the batch that they are in: a batch of a few KiB may hold a million.
+const MOST_POINTS: usize = 262_144;
 
 /// A batch has become durable and can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ pub struct ArrivedChannel {
 }
 
 impl Store {
-    /// At most `limit` batches of a project that arrived after `sequence`, oldest first. Held and damaged batches and
+    /// At most `limit` batches of a project that arrived after `sequence`, oldest first; fewer where they are large. Held and damaged batches and
     /// those without a channel table are passed over; an empty answer means that there is nothing newer.
     pub async fn arrived_since(
         &self,
@@ -64,6 +66,7 @@ impl Store {
             return Ok(Vec::new());
         };
         let mut arrived = Vec::new();
+        let mut points = 0;
         let mut after = sequence;
         loop {
             // The plus keeps SQLite from collecting and sorting all rows of the project instead of going on from the id.
@@ -89,13 +92,14 @@ impl Store {
                 };
                 let channels = inner.decode(&stream, Stored::from_row(row)?).await?;
                 if !channels.is_empty() {
+                    points += channels.iter().map(|c| c.points.len()).sum::<usize>();
                     arrived.push(Arrived {
                         sequence: after,
                         device,
                         channels,
                     });
                 }
-                if arrived.len() >= limit {
+                if arrived.len() >= limit || points >= MOST_POINTS {
                     return Ok(arrived);
                 }
             }

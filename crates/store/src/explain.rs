@@ -3,6 +3,7 @@
 //! Neither has times of its own that could be believed; where they belong follows from their record numbers, between
 //! the readable batches before and after them in their epoch. Asked only where a series has gaps.
 
+use fieldkeep_protocol::limits;
 use fieldkeep_protocol::seal::Seal;
 
 use crate::cipher::{Kind, Subject};
@@ -13,6 +14,8 @@ use crate::store::Inner;
 use crate::stream::Stream;
 use crate::sweep::Plan;
 
+/// Seals that are asked for what was lost: 64 ranges each.
+const MOST_SEALS: u32 = 1_024;
 /// The interval of a run that has none of its own.
 const UNKNOWN: u64 = 1;
 
@@ -140,38 +143,54 @@ impl Inner {
         Ok((time(before)?, time(after)?))
     }
 
-    /// The record numbers that the device's newest seal names as lost, `(first, last)`.
+    /// The record numbers that the device's seals name as lost, `(first, last)`. A seal names as many of the newest as it
+    /// has room for, so earlier seals are asked only while they are full.
     pub(crate) async fn dropped(&self, stream: &Stream) -> Result<Vec<(u64, u64)>, StoreError> {
         let identity = &stream.identity;
-        let row = self
-            .database
-            .fetch_optional(
-                "SELECT last, key_id, counter, payload FROM seal WHERE project = $1 AND stream = $2 \
-                 ORDER BY last DESC, id DESC LIMIT 1",
-                &[identity.project.number.into(), identity.id.into()],
-            )
-            .await?;
-        let Some(row) = row else {
-            return Ok(Vec::new());
-        };
-        let subject = Subject {
-            project: identity.project.id,
-            kind: Kind::Seal,
-            device: identity.device,
-            epoch: identity.epoch.0,
-            first: row.i64(0)?.cast_unsigned(),
-            count: 0,
-            branch: 0,
-        };
-        let (counter, payload) = (row.i64(2)?, row.bytes(3)?.to_vec());
-        let key = self.keys.opening(identity.project, row.i64(1)?).await?;
-        let plain = key.and_then(|key| key.open(&subject, counter, payload));
-        let Some(seal) = plain.as_deref().and_then(|plain| Seal::decode(plain).ok()) else {
-            // Logged there; what it explained stays unexplained.
-            let _ = subject.damaged();
-            return Ok(Vec::new());
-        };
-        let dropped = seal.payload().dropped.iter();
-        Ok(dropped.map(|span| (span.first, span.last)).collect())
+        let mut dropped = RangeSet::default();
+        let mut before = [i64::MAX, i64::MAX];
+        for _ in 0..MOST_SEALS {
+            let row = self
+                .database
+                .fetch_optional(
+                    "SELECT last, key_id, counter, payload, id FROM seal WHERE project = $1 AND stream = $2 \
+                       AND (last, id) < ($3, $4) ORDER BY last DESC, id DESC LIMIT 1",
+                    &[
+                        identity.project.number.into(),
+                        identity.id.into(),
+                        before[0].into(),
+                        before[1].into(),
+                    ],
+                )
+                .await?;
+            let Some(row) = row else { break };
+            before = [row.i64(0)?, row.i64(4)?];
+            let subject = Subject {
+                project: identity.project.id,
+                kind: Kind::Seal,
+                device: identity.device,
+                epoch: identity.epoch.0,
+                first: row.i64(0)?.cast_unsigned(),
+                count: 0,
+                branch: 0,
+            };
+            let (counter, payload) = (row.i64(2)?, row.bytes(3)?.to_vec());
+            let key = self.keys.opening(identity.project, row.i64(1)?).await?;
+            let plain = key.and_then(|key| key.open(&subject, counter, payload));
+            let Some(seal) = plain.as_deref().and_then(|plain| Seal::decode(plain).ok()) else {
+                // Logged there; an earlier one explains most of what it did.
+                let _ = subject.damaged();
+                continue;
+            };
+            let mut spans = 0;
+            for span in seal.payload().dropped.iter() {
+                dropped.insert(span.first, span.last - span.first + 1);
+                spans += 1;
+            }
+            if spans < limits::DROPPED_RANGES {
+                break;
+            }
+        }
+        Ok(dropped.ranges().collect())
     }
 }

@@ -128,7 +128,7 @@ impl Store {
 
     /// The newest stored record time, held records left out; a clock behind it is wrong.
     pub async fn newest(&self) -> Result<Option<Timestamp>, StoreError> {
-        let newest = self.inner.newest.load(Ordering::Relaxed);
+        let newest = self.inner.newest();
         Ok((newest != i64::MIN).then(|| Timestamp::from_micros(newest)))
     }
 
@@ -154,6 +154,11 @@ impl Store {
 }
 
 impl Inner {
+    /// The newest stored record time in microseconds; `i64::MIN` if there is none.
+    pub(crate) fn newest(&self) -> i64 {
+        self.newest.load(Ordering::Relaxed)
+    }
+
     /// The device, if its project has any data.
     pub(crate) async fn find_device(
         &self,

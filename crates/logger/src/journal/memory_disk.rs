@@ -148,6 +148,8 @@ impl Disk for MemoryDisk {
         file.bytes.extend_from_slice(&bytes[..done]);
         if done == bytes.len() {
             Ok(())
+        } else if fits < bytes.len() as u64 {
+            Err(io::ErrorKind::StorageFull.into())
         } else {
             Err(stopped())
         }

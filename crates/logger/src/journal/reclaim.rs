@@ -54,9 +54,7 @@ impl Journal {
 
     /// Frees something; `false` when there is nothing left that could go.
     fn reclaim(&mut self) -> Result<bool, JournalError> {
-        let free = self.others().find(|(_, s)| s.waiting == 0);
-        if let Some((sequence, _)) = free {
-            self.remove_segment(sequence)?;
+        if self.free_acknowledged()? {
             return Ok(true);
         }
         let mixed = self.others().find(|(_, s)| s.waiting < s.kept);
@@ -79,6 +77,16 @@ impl Journal {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Lets the oldest segment go of which the cloud has everything; whether there was one.
+    pub(super) fn free_acknowledged(&mut self) -> Result<bool, JournalError> {
+        let free = self.others().find(|(_, s)| s.waiting == 0);
+        let Some((sequence, _)) = free else {
+            return Ok(false);
+        };
+        self.remove_segment(sequence)?;
+        Ok(true)
     }
 
     fn give_up(&mut self, sequence: u64) -> Result<(), JournalError> {
@@ -159,8 +167,7 @@ impl Journal {
             .filter(|key| !moved.contains_key(key))
             .collect();
         self.give_up_batches(&damaged)?;
-        self.disk
-            .replace(&name, &out)
+        self.replace(&name, &out)
             .map_err(disk_error("free room in"))?;
         self.entries
             .retain(|key, e| e.segment != sequence || moved.contains_key(key));

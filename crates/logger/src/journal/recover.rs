@@ -76,6 +76,7 @@ impl Journal {
             current: None,
             proven_us: i64::MIN,
             now_us: i64::MIN,
+            knows_now: false,
             torn: Default::default(),
             buffer: Vec::new(),
         };
@@ -84,6 +85,7 @@ impl Journal {
         journal.read_marks(&mut found)?;
         let left = journal.read_open(&mut found)?;
         journal.settle(left, fresh_epoch, &mut found)?;
+        journal.knows_now = true;
         Ok((journal, found))
     }
 
@@ -247,10 +249,6 @@ impl Journal {
                 found.doubt = found.doubt.or(Some(Doubt::MarksLost));
             }
         }
-        // Written anew whole, with this start counted: whatever tail was torn is gone, and so is what is superseded.
-        self.marks
-            .apply(Mark::Boot(self.marks.boot.saturating_add(1)));
-        self.shorten_marks()?;
         let keys: Vec<_> = self
             .entries
             .iter()
@@ -269,7 +267,11 @@ impl Journal {
                 self.set_waiting(key, true);
             }
         }
-        Ok(())
+        // Written anew whole, with this start counted: whatever tail was torn is gone, and so is what is superseded. Only
+        // now, because on a full medium this may let acknowledged segments go.
+        self.marks
+            .apply(Mark::Boot(self.marks.boot.saturating_add(1)));
+        self.shorten_marks()
     }
 
     fn read_open(&mut self, found: &mut Recovered) -> Result<Option<OpenBatch>, JournalError> {
@@ -281,15 +283,37 @@ impl Journal {
             .as_deref()
             .and_then(open::read)
             .filter(|open| open.count() > 0);
-        let Some(left) =
-            left.filter(|open| open.head.epoch == self.epoch && open.head.first >= self.next)
-        else {
+        let Some(left) = left.filter(|open| {
+            let is_current = open.head.epoch == self.epoch && open.head.first >= self.next;
+            is_current || self.was_leaving(open)
+        }) else {
             return Ok(None);
         };
-        if left.head.first > self.next {
+        if left.head.epoch == self.epoch && left.head.first > self.next {
             found.doubt = found.doubt.or(Some(Doubt::TailLost));
         }
         Ok(Some(left))
+    }
+
+    /// Whether the logger ended just when it left this batch's epoch: the new epoch's segment is there, and the records
+    /// have not moved into it. They were not closed into a batch in their own epoch either.
+    fn was_leaving(&self, open: &OpenBatch) -> bool {
+        let (epoch, first, last) = (open.head.epoch, open.head.first, open.end() - 1);
+        let settled = [
+            &self.marks.acknowledged,
+            &self.marks.dropped,
+            &self.marks.rejected,
+        ];
+        epoch != self.epoch
+            && self.next == 0
+            && self.tables.contains_key(&(epoch, open.head.revision))
+            && !self
+                .entries
+                .values()
+                .any(|e| e.epoch == epoch && e.last() >= first)
+            && !settled
+                .into_iter()
+                .any(|map| map.get(&epoch).is_some_and(|r| r.touches(first, last)))
     }
 
     /// Begins a new epoch if there is a doubt, and closes the batch that was left open under what is current then.
@@ -299,19 +323,22 @@ impl Journal {
         fresh_epoch: u64,
         found: &mut Recovered,
     ) -> Result<(), JournalError> {
-        let left = match found.doubt {
-            None => left,
-            Some(_) => {
-                let table = left.as_ref().and_then(|open| {
-                    self.tables
-                        .get(&(open.head.epoch, open.head.revision))
-                        .cloned()
-                });
+        let left = match (found.doubt, left) {
+            (None, Some(open)) if open.head.epoch != self.epoch => {
+                self.under_epoch(open, self.epoch)?
+            }
+            (None, left) => left,
+            (Some(_), left) => {
                 self.epoch = fresh_epoch;
                 self.next = 0;
                 self.hash = [0; 32];
+                // Known while the head of the new segment is written, which has its table.
+                self.open = left;
                 self.roll()?;
-                self.move_open(left, table, fresh_epoch)?
+                match self.open.take() {
+                    Some(open) => self.under_epoch(open, fresh_epoch)?,
+                    None => None,
+                }
             }
         };
         if let Some(open) = left {
@@ -334,16 +361,14 @@ impl Journal {
         Ok(())
     }
 
-    fn move_open(
+    /// An open batch as the first one of another epoch, which gets its table; `None` if it has none.
+    pub(super) fn under_epoch(
         &mut self,
-        left: Option<OpenBatch>,
-        table: Option<Vec<u8>>,
+        mut open: OpenBatch,
         epoch: u64,
     ) -> Result<Option<OpenBatch>, JournalError> {
-        let Some((mut open, table)) = left.zip(table) else {
-            return Ok(None);
-        };
-        let Some(bytes) = under(&table, epoch, 1) else {
+        let table = self.tables.get(&(open.head.epoch, open.head.revision));
+        let Some(bytes) = table.and_then(|bytes| under(bytes, epoch, 1)) else {
             return Ok(None);
         };
         self.store_table(Table {
@@ -362,7 +387,7 @@ impl Journal {
 }
 
 /// The same channels as a table of another epoch and revision.
-pub(super) fn under(table: &[u8], epoch: u64, revision: u32) -> Option<Vec<u8>> {
+fn under(table: &[u8], epoch: u64, revision: u32) -> Option<Vec<u8>> {
     let decoded = channels::Channels::decode(table).ok()?;
     let rows: Vec<Channel<'_>> = decoded.iter().collect();
     let mut bytes = vec![0; limits::CHANNELS_BYTES];

@@ -1,5 +1,7 @@
 //! The journal against a model: whatever is cut, at whatever byte, nothing that was promised is missing or changed.
 
+mod trouble;
+
 use std::collections::BTreeMap;
 
 use fieldkeep_protocol::{

@@ -1,7 +1,7 @@
 //! Owns how entries and marks reach the journal's files: appended, synced, and believed only then.
 //! Promises that a write which failed half-way leaves nothing that a later one would be hidden behind.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, io};
 
 use super::{
     Journal, JournalError, Segment, disk_error,
@@ -33,12 +33,7 @@ impl Journal {
             .segments
             .last_key_value()
             .map_or(1, |(last, _)| last + 1);
-        let kept: BTreeSet<u64> = self
-            .entries
-            .values()
-            .map(|e| e.epoch)
-            .chain([self.epoch])
-            .collect();
+        let kept = self.kept_epochs();
         self.tables.retain(|(epoch, _), _| kept.contains(epoch));
         let head = Head {
             device: self.device,
@@ -63,8 +58,7 @@ impl Journal {
             segment::KIND_HEAD,
             &head.payload(),
         );
-        self.disk
-            .replace(&segment::name(sequence), &file)
+        self.replace(&segment::name(sequence), &file)
             .map_err(disk_error("begin a segment of"))?;
         self.segments.insert(
             sequence,
@@ -95,20 +89,21 @@ impl Journal {
     }
 
     pub(super) fn shorten_marks(&mut self) -> Result<(), JournalError> {
-        let kept: BTreeSet<u64> = self
-            .entries
-            .values()
-            .map(|e| e.epoch)
-            .chain([self.epoch])
-            .collect();
+        let kept = self.kept_epochs();
         self.marks.retain_epochs(|epoch| kept.contains(&epoch));
         let file = self.marks.file();
-        self.disk
-            .replace(MARKS_LOG, &file)
+        self.replace(MARKS_LOG, &file)
             .map_err(disk_error("shorten the marks of"))?;
         self.marks_length = file.len() as u64;
         self.marks_floor = self.marks_length;
         Ok(())
+    }
+
+    /// The epochs of which there are records, closed or open, and the current one.
+    fn kept_epochs(&self) -> BTreeSet<u64> {
+        let open = self.open.as_ref().map(|open| open.head.epoch);
+        let closed = self.entries.values().map(|e| e.epoch);
+        closed.chain(open).chain([self.epoch]).collect()
     }
 
     /// Appends at a known end of a file. What a failure leaves behind is cut off, now or before the next append.
@@ -118,18 +113,45 @@ impl Journal {
         end: u64,
         bytes: &[u8],
         sync: bool,
-    ) -> Result<(), std::io::Error> {
-        if self.torn.contains(name) {
-            self.disk.truncate(name, end)?;
-            self.torn.remove(name);
+    ) -> Result<(), io::Error> {
+        self.with_room(|journal| {
+            if journal.torn.contains(name) {
+                journal.disk.truncate(name, end)?;
+                journal.torn.remove(name);
+            }
+            let written = match journal.disk.append(name, bytes) {
+                Ok(()) if sync => journal.disk.sync(name),
+                other => other,
+            };
+            if written.is_err() && journal.disk.truncate(name, end).is_err() {
+                journal.torn.insert(name.to_owned());
+            }
+            written
+        })
+    }
+
+    /// Puts a whole file in the place of another.
+    pub(super) fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), io::Error> {
+        self.with_room(|journal| journal.disk.replace(name, bytes))
+    }
+
+    /// Writes; where the medium is full, because something else has filled it, acknowledged records make room as they
+    /// do where the journal is full.
+    fn with_room(
+        &mut self,
+        write: impl Fn(&mut Journal) -> Result<(), io::Error>,
+    ) -> Result<(), io::Error> {
+        loop {
+            let written = write(self);
+            let is_full = written.as_ref().is_err_and(|error| {
+                matches!(
+                    error.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                )
+            });
+            if !is_full || !self.free_acknowledged().unwrap_or(false) {
+                return written;
+            }
         }
-        let written = match self.disk.append(name, bytes) {
-            Ok(()) if sync => self.disk.sync(name),
-            other => other,
-        };
-        if written.is_err() && self.disk.truncate(name, end).is_err() {
-            self.torn.insert(name.to_owned());
-        }
-        written
     }
 }

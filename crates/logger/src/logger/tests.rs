@@ -15,7 +15,9 @@ use crate::{
     enroll::{self, EnrollError, Invitation, hex},
     folder::Endpoint,
     http::PostError,
+    journal::Stamp,
     reach::{ReachError, TlsFault},
+    sample::{Channel, Channels, Record},
 };
 use cloud::{Cloud, Held};
 
@@ -479,4 +481,60 @@ async fn one_logger_at_most_runs_in_a_folder() {
     assert!(matches!(second, Err(LoggerError::Running(_))));
     let none = Logger::open(Folder::at("/nonexistent"), Options::default());
     assert!(matches!(none, Err(LoggerError::NotEnrolled(_))));
+}
+
+#[tokio::test]
+async fn a_part_of_the_journal_that_cannot_be_read_holds_up_nothing() {
+    let set = Set::enrolled().await;
+    let device = set.open().device();
+    let limits = Limits {
+        max_bytes: 1 << 20,
+        keep_us: i64::MAX,
+    };
+    let channels = Arc::new(Channels {
+        interval_us: 1_000_000,
+        list: vec![Channel {
+            name: "level".to_owned(),
+            unit: "m",
+            digits: 3,
+            label: None,
+        }],
+    });
+    let reading = set.clock.read();
+    let disk = FileDisk::open(&set.folder.journal()).unwrap();
+    let (mut journal, _) = Journal::open(Box::new(disk), device, limits, 1).unwrap();
+    let epoch = journal.facts().epoch;
+    for next_epoch in [2, 3] {
+        let record = Record {
+            time_us: reading.wall_us,
+            cells: vec![crate::sample::value(1.5)],
+        };
+        let stamp = Stamp {
+            now_us: reading.wall_us,
+            ticks_us: 0,
+            clock: ClockQuality::Synchronised,
+            step_us: None,
+        };
+        journal.record(&channels, &record, stamp).unwrap();
+        journal.close().unwrap();
+        journal.begin_epoch(next_epoch).unwrap();
+    }
+    drop(journal);
+    let logger = set.open();
+    let mut segments: Vec<_> = std::fs::read_dir(set.folder.journal())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ext| ext == "seg"))
+        .collect();
+    segments.sort();
+    std::fs::remove_file(&segments[0]).unwrap();
+    let behind = async {
+        while set.held(|held| !held.batches.contains_key(&(2, 0))) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), logger.run(behind))
+        .await
+        .unwrap();
+    assert!(set.held(|held| !held.batches.contains_key(&(epoch, 0))));
 }

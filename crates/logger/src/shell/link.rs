@@ -21,6 +21,9 @@ use crate::{
 /// A certificate in need is tried to be renewed this often while it still works.
 const RENEW_US: u64 = 600 * 1_000_000;
 
+/// A certificate is not renewed again within this time.
+const RENEWED_US: u64 = 86_400 * 1_000_000;
+
 /// Why there is no session.
 pub(crate) struct Failure {
     reason: String,
@@ -91,6 +94,7 @@ pub(crate) async fn run(shared: &Shared) {
 #[derive(Default)]
 struct Renewal {
     tried_us: Option<u64>,
+    done_us: Option<u64>,
 }
 
 async fn attempt(shared: &Shared, renewal: &mut Renewal) -> Result<Ended, Failure> {
@@ -101,7 +105,11 @@ async fn attempt(shared: &Shared, renewal: &mut Renewal) -> Result<Ended, Failur
     let is_quiet = renewal
         .tried_us
         .is_some_and(|tried| reading.ticks_us.saturating_sub(tried) < RENEW_US);
-    if is_due && !shared.is_draining() && (is_expired || !is_quiet) {
+    // One that looks used up right after it was made is not; the clock is wrong.
+    let is_new = renewal
+        .done_us
+        .is_some_and(|done| reading.ticks_us.saturating_sub(done) < RENEWED_US);
+    if is_due && !is_new && !shared.is_draining() && (is_expired || !is_quiet) {
         renewal.tried_us = Some(reading.ticks_us);
         shared.set_link(LinkState::Renewing);
         let renewed = renew::renew(
@@ -113,6 +121,7 @@ async fn attempt(shared: &Shared, renewal: &mut Renewal) -> Result<Ended, Failur
         );
         match Box::pin(renewed).await {
             Ok(()) => {
+                renewal.done_us = Some(reading.ticks_us);
                 tracing::info!("the certificate is renewed, with a new key");
                 shared.books().note(
                     reading,

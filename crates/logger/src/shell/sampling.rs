@@ -99,10 +99,7 @@ impl Upkeep {
             }
             if due(self.expiry_us, EXPIRY_US) {
                 self.expiry_us = Some(now);
-                let time_us = books.judge.time(reading).0;
-                if let Err(error) = books.journal.expire(time_us) {
-                    tracing::warn!(%error, "old records cannot be let go");
-                }
+                books.expire(reading);
             }
         }
         if due(self.status_us, STATUS_US) {

@@ -22,6 +22,8 @@ use fieldkeep_protocol::{ClockQuality, message::Level};
 
 /// A session this old may be ended to ask the cloud for its time again.
 const TIME_US: u64 = 3_600 * 1_000_000;
+/// And one this old, if the clock is unset: records of an unset clock are held back from readers.
+const UNSET_US: u64 = 300 * 1_000_000;
 /// Things that need no event are looked at this often.
 const LOOK_US: u64 = 30 * 1_000_000;
 
@@ -144,20 +146,11 @@ impl Desk<'_> {
         let is_final = self.shared.is_draining();
         let is_leaving = is_final || self.wants_new_session(reading);
         let identity = &self.credentials.identity;
-        let filled = self
-            .shared
-            .books()
-            .fill(&mut self.session, identity, is_leaving, reading);
-        if let Err(error) = filled {
-            self.journal_failed(&error);
-            return;
-        }
-        let waits = self
-            .shared
-            .books()
-            .journal
-            .next_unacknowledged(None)
-            .is_some();
+        let waits = {
+            let mut books = self.shared.books();
+            books.fill(&mut self.session, identity, is_leaving, reading);
+            books.waits()
+        };
         // A cloud that cannot take more now is not waited for.
         let idle = self.session.in_flight() == 0 && (!waits || self.session.is_paused());
         if is_leaving && self.was_ready && idle {
@@ -167,10 +160,14 @@ impl Desk<'_> {
 
     /// Whether a new session would do something that this one cannot.
     fn wants_new_session(&self, reading: Reading) -> bool {
-        if !self.was_ready || reading.ticks_us.saturating_sub(self.begun_us) < TIME_US {
+        let age_us = reading.ticks_us.saturating_sub(self.begun_us);
+        if !self.was_ready || age_us < UNSET_US {
             return false;
         }
         let books = self.shared.books();
+        if age_us < TIME_US {
+            return books.judge.time(reading).1 == ClockQuality::Unset;
+        }
         let now_s = books.judge.certificate_time_s(reading);
         books.judge.wants_time(reading) || renewal_need(&self.credentials.identity, now_s).0
     }

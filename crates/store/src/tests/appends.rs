@@ -159,6 +159,33 @@ async fn links_say_whether_the_predecessor_is_there() {
 }
 
 #[tokio::test]
+async fn a_clock_of_the_cloud_that_has_gone_back_holds_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store
+        .append(origin(1), &simple(5, 0, [0; 32], &[1.0]), received())
+        .await
+        .unwrap();
+    // Started again without a battery: the year is 2000 once more, for the cloud alone.
+    let reset = Timestamp::from_micros(946_684_800 * SECOND);
+    let after = |at_us: i64, first| {
+        encode(
+            header(5, first, [9; 32]),
+            &[at_us],
+            &[(0, vec![Cell::measured(1.0)])],
+        )
+    };
+    let live = after(at(3_600).as_micros(), 1);
+    assert!(!store.append(origin(1), &live, reset).await.unwrap().held);
+    let ahead = after(at(400 * 86_400).as_micros(), 2);
+    assert!(store.append(origin(1), &ahead, reset).await.unwrap().held);
+    // A clock that is right draws the line by itself, whatever is stored.
+    let now = at(3_600);
+    let ahead = after(at(3_600 + 86_401).as_micros(), 3);
+    assert!(store.append(origin(1), &ahead, now).await.unwrap().held);
+}
+
+#[tokio::test]
 async fn times_that_cannot_be_believed_are_held_and_explain_the_gap() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;

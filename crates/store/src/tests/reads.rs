@@ -2,6 +2,8 @@
 
 use fieldkeep_protocol::Reason;
 use fieldkeep_protocol::batch::Cell;
+use fieldkeep_protocol::record::{Span, Spans};
+use fieldkeep_protocol::seal;
 
 use super::*;
 use crate::{Cursor, Gap, GapReason, StoreError};
@@ -150,10 +152,77 @@ async fn gaps_have_reasons_and_edges() {
     assert_eq!(unseen.gaps, [gap(500, 600, GapReason::NoRecords)]);
 }
 
+fn seal(last: u64, dropped: &[Span]) -> Vec<u8> {
+    let payload = seal::Payload {
+        epoch: fieldkeep_protocol::Epoch(5),
+        last,
+        hash: [1; 32],
+        time: at(60),
+        dropped: Spans::new(dropped),
+    };
+    let mut encoded = [0; 1_536];
+    let length = payload.encode(&mut encoded).unwrap();
+    let mut bytes = vec![0; 1_536];
+    let length = seal::assemble(&[2; 32], &encoded[..length], &[3; 64], &mut bytes).unwrap();
+    bytes.truncate(length);
+    bytes
+}
+
+#[tokio::test]
+async fn a_full_seal_does_not_make_forgotten_what_earlier_ones_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let spans: Vec<Span> = (0..80)
+        .map(|n| Span {
+            first: n * 10,
+            last: n * 10 + 4,
+        })
+        .collect();
+    for named in [&spans[..3], &spans[..64], &spans[16..]] {
+        let bytes = seal(named[named.len() - 1].last + 100, named);
+        store
+            .append_seal(origin(1), &bytes, received())
+            .await
+            .unwrap();
+    }
+    let expected: Vec<(u64, u64)> = spans.iter().map(|span| (span.first, span.last)).collect();
+    assert_eq!(store.ledger(origin(1)).await.unwrap()[0].dropped, expected);
+}
+
+#[tokio::test]
+async fn what_arrived_is_told_in_answers_of_bounded_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let names: Vec<String> = (0..100).map(|n| format!("c{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    store
+        .append_channels(origin(1), &table(5, 1, &names, 1_000_000), received())
+        .await
+        .unwrap();
+    // A constant costs next to nothing on the wire, and as much as anything once it is decoded.
+    let columns: Vec<(u16, Vec<Cell>)> = (0..100)
+        .map(|channel| (channel, vec![Cell::measured(1.0); 1_000]))
+        .collect();
+    for first in [0u64, 1_000, 2_000, 3_000] {
+        let times: Vec<i64> = (0..1_000)
+            .map(|n| at(i64::try_from(first).unwrap() + n).as_micros())
+            .collect();
+        let bytes = encode(header(5, first, [8; 32]), &times, &columns);
+        store.append(origin(1), &bytes, received()).await.unwrap();
+    }
+    let mut sizes = Vec::new();
+    let mut after = 0;
+    loop {
+        let arrived = store.arrived_since(project(1), after, 64).await.unwrap();
+        let Some(last) = arrived.last() else { break };
+        after = last.sequence;
+        sizes.push(arrived.len());
+    }
+    assert_eq!(sizes, [3, 1]);
+}
+
 #[tokio::test]
 async fn numbers_that_a_seal_names_as_lost_are_dropped_and_not_missing() {
-    use fieldkeep_protocol::record::{Span, Spans};
-    use fieldkeep_protocol::seal;
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     store
@@ -170,24 +239,16 @@ async fn numbers_that_a_seal_names_as_lost_are_dropped_and_not_missing() {
             .await
             .unwrap();
     }
-    let dropped = [Span {
-        first: 10,
-        last: 49,
-    }];
-    let payload = seal::Payload {
-        epoch: fieldkeep_protocol::Epoch(5),
-        last: 59,
-        hash: [1; 32],
-        time: at(60),
-        dropped: Spans::new(&dropped),
-    };
-    let mut encoded = [0; 1_536];
-    let length = payload.encode(&mut encoded).unwrap();
-    let mut bytes = [0; 1_536];
-    let length = seal::assemble(&[2; 32], &encoded[..length], &[3; 64], &mut bytes).unwrap();
+    let bytes = seal(
+        59,
+        &[Span {
+            first: 10,
+            last: 49,
+        }],
+    );
     for _ in 0..2 {
         store
-            .append_seal(origin(1), &bytes[..length], received())
+            .append_seal(origin(1), &bytes, received())
             .await
             .unwrap();
     }
@@ -212,7 +273,7 @@ async fn numbers_that_a_seal_names_as_lost_are_dropped_and_not_missing() {
     assert_eq!(ledger[0].links.gap, 2);
     assert!(
         store
-            .append_seal(origin(1), &bytes[1..length], received())
+            .append_seal(origin(1), &bytes[1..], received())
             .await
             .is_err()
     );
