@@ -39,8 +39,8 @@ use crate::series::Series;
 /// Live streams of one instance.
 const STREAMS_MAX: usize = 512;
 
-/// The rooms behind this door. `serve` builds it.
-pub struct State {
+/// The rooms behind this door. `serve` hands them in; a new room with routes is a field here.
+pub struct Rooms {
     /// Who may do what.
     pub access: Access,
     /// Projects, locations, elements, deployments.
@@ -61,17 +61,16 @@ pub struct State {
 #[derive(Clone)]
 pub struct App(Arc<Inside>);
 
-#[doc(hidden)]
-pub struct Inside {
-    rooms: State,
+struct Inside {
+    rooms: Rooms,
     cookie: String,
     live: Arc<Semaphore>,
 }
 
 impl Deref for App {
-    type Target = State;
+    type Target = Rooms;
 
-    fn deref(&self) -> &State {
+    fn deref(&self) -> &Rooms {
         &self.0.rooms
     }
 }
@@ -89,11 +88,11 @@ impl App {
 }
 
 /// The whole front door as a service. Nothing may be merged into it: what is in no row of its table is refused.
-pub fn router(state: State) -> Router {
+pub fn router(rooms: Rooms) -> Router {
     let app = App(Arc::new(Inside {
-        cookie: state.access.cookie_name(),
+        cookie: rooms.access.cookie_name(),
         live: Arc::new(Semaphore::new(STREAMS_MAX)),
-        rooms: state,
+        rooms,
     }));
     door::mount(table())
         .layer(from_fn(headers::outermost))

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use fieldkeep_protocol::time::Timestamp;
 
-#[cfg(any(test, feature = "test-support"))]
+#[cfg(test)]
 pub use source::Hands;
 
 /// Tells the time. Cheap to clone; all clones tell the same.
@@ -26,7 +26,7 @@ impl Clock {
     }
 
     /// A clock that stands at `start` until its [`Hands`] are moved.
-    #[cfg(any(test, feature = "test-support"))]
+    #[cfg(test)]
     pub fn manual(start: Timestamp) -> (Self, Hands) {
         let (source, hands) = source::Source::manual(start);
         (Self(source), hands)

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-#[cfg(any(test, feature = "test-support"))]
+#[cfg(test)]
 use std::sync::{
     Arc,
     atomic::{AtomicI64, Ordering},
@@ -17,7 +17,7 @@ pub(super) enum Source {
     System {
         started: Instant,
     },
-    #[cfg(any(test, feature = "test-support"))]
+    #[cfg(test)]
     Manual {
         start: i64,
         now: Arc<AtomicI64>,
@@ -35,7 +35,7 @@ impl Source {
         }
     }
 
-    #[cfg(any(test, feature = "test-support"))]
+    #[cfg(test)]
     pub(super) fn manual(start: Timestamp) -> (Self, Hands) {
         let now = Arc::new(AtomicI64::new(start.as_micros()));
         let source = Self::Manual {
@@ -59,7 +59,7 @@ impl Source {
                 };
                 Timestamp::from_micros(micros)
             }
-            #[cfg(any(test, feature = "test-support"))]
+            #[cfg(test)]
             Self::Manual { now, .. } => Timestamp::from_micros(now.load(Ordering::SeqCst)),
         }
     }
@@ -67,7 +67,7 @@ impl Source {
     pub(super) fn elapsed(&self) -> Duration {
         match self {
             Self::System { started } => started.elapsed(),
-            #[cfg(any(test, feature = "test-support"))]
+            #[cfg(test)]
             Self::Manual { start, now } => {
                 let micros = now.load(Ordering::SeqCst).saturating_sub(*start);
                 Duration::from_micros(u64::try_from(micros).unwrap_or(0))
@@ -77,11 +77,11 @@ impl Source {
 }
 
 /// Moves a manual [`Clock`](super::Clock).
-#[cfg(any(test, feature = "test-support"))]
+#[cfg(test)]
 #[derive(Clone, Debug)]
 pub struct Hands(Arc<AtomicI64>);
 
-#[cfg(any(test, feature = "test-support"))]
+#[cfg(test)]
 impl Hands {
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
