@@ -49,7 +49,7 @@ pub struct NewDeployment {
     pub to: Option<Timestamp>,
 }
 
-/// What [`from_row`] reads, then the element's location.
+/// What `from_row` reads, then the element's location.
 macro_rules! select {
     ($rest:literal) => {
         concat!(

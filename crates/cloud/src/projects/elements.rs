@@ -117,7 +117,7 @@ pub struct ElementChange {
     pub location: Option<Option<LocationId>>,
 }
 
-/// What [`from_row`] reads.
+/// What `from_row` reads.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
