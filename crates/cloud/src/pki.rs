@@ -38,7 +38,7 @@ pub use csr::CsrFault;
 pub use device::{Device, State};
 pub use enrolment::{EnrolError, Enrolled};
 pub use server_certificate::ServerCertificate;
-pub use session::{DeviceSession, Peer, Refused, network};
+pub use session::{DeviceSession, Peer, Refused};
 pub use verify::{Fault, Verifier};
 
 pub(crate) use csr::sha256;

@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     place: Place,
     #[command(flatten)]
     listen: Listen,
-    /// Settings (TOML); `crates/cloud/config.default.toml` explains each
+    /// Settings (TOML); `cloud/config.default.toml` explains each
     #[arg(long)]
     config: Option<PathBuf>,
     /// Start although the settings hold keys that this version does not know; each is reported

@@ -4,7 +4,7 @@
 //! whose device's row says active and which had not expired, all at the time of the call. Because it verifies
 //! the chain itself, a resumed connection (which skips the verifier in its handshake) is judged alike.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fieldkeep_protocol::{DeviceId, ProjectId, Timestamp};
@@ -21,17 +21,6 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The certificates that it sent, its own first; empty when it sent none.
     pub chain: Arc<[CertificateDer<'static>]>,
-}
-
-/// What counts as one source where attempts and connections are limited: an IPv6 host owns its whole /64.
-pub fn network(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        four => four,
-    }
 }
 
 /// Proof that the holder of an active device's certificate is connected. Only this room makes one.

@@ -4,10 +4,8 @@
 //! when full, the source that failed longest ago is forgotten. Pure but for the time handed in.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
-
-use super::session::network;
 
 const FAILURES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(600);
@@ -53,6 +51,17 @@ impl Throttle {
             };
         }
         entry.count = entry.count.saturating_add(1);
+    }
+}
+
+/// An IPv6 host owns its whole /64.
+fn network(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        four => four,
     }
 }
 

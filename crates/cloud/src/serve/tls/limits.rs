@@ -1,12 +1,11 @@
 //! How many connections a listener holds, in total and per source, and how many refusals it logs.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::pki::network;
 
 const LINES: u32 = 20;
 const LINES_PER: Duration = Duration::from_secs(10);
@@ -90,6 +89,16 @@ impl Drop for Place {
                 held.sources.remove(&self.source);
             }
         }
+    }
+}
+
+fn network(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        four => four,
     }
 }
 
