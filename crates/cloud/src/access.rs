@@ -15,7 +15,7 @@ mod sessions;
 mod system;
 mod throttle;
 
-#[cfg(any(test, feature = "test-support"))]
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tests;
@@ -38,7 +38,7 @@ pub use grant::{
 pub(crate) use members::make_administrator;
 pub use members::{Member, Membership};
 pub use password::PasswordFault;
-pub use people::Person;
+pub use people::{Person, sound_name};
 pub use roles::{Action, Role, UnknownRole};
 pub use sessions::Started;
 pub use system::{System, SystemSession, Task, system};

@@ -37,8 +37,8 @@ use crate::pki::Pki;
 use crate::projects::Projects;
 use crate::series::Series;
 
-/// The rooms behind this door. `serve` builds it.
-pub struct State {
+/// The rooms behind this door. `serve` hands them in; a new room with routes is a field here.
+pub struct Rooms {
     /// Who may do what.
     pub access: Access,
     /// Projects, locations, elements, deployments.
@@ -59,17 +59,16 @@ pub struct State {
 #[derive(Clone)]
 pub struct App(Arc<Inside>);
 
-#[doc(hidden)]
-pub struct Inside {
-    rooms: State,
+struct Inside {
+    rooms: Rooms,
     cookie: String,
     live: streams::Streams,
 }
 
 impl Deref for App {
-    type Target = State;
+    type Target = Rooms;
 
-    fn deref(&self) -> &State {
+    fn deref(&self) -> &Rooms {
         &self.0.rooms
     }
 }
@@ -87,11 +86,11 @@ impl App {
 }
 
 /// The whole front door as a service. Nothing may be merged into it: what is in no row of its table is refused.
-pub fn router(state: State) -> Router {
+pub fn router(rooms: Rooms) -> Router {
     let app = App(Arc::new(Inside {
-        cookie: state.access.cookie_name(),
+        cookie: rooms.access.cookie_name(),
         live: streams::Streams::default(),
-        rooms: state,
+        rooms,
     }));
     door::mount(table())
         .layer(from_fn(headers::outermost))

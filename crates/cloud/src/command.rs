@@ -8,7 +8,7 @@
 mod admin;
 mod demo;
 mod doctor;
-mod run;
+mod serve;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ struct Line {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    Serve(run::Arguments),
+    Serve(serve::Arguments),
     Demo(demo::Arguments),
     Admin(admin::Arguments),
     /// Print the OpenAPI 3.1 document of the REST API
@@ -144,9 +144,8 @@ pub fn main() -> ExitCode {
     // Servers tell what they do; a command's answer is its output.
     let quiet = matches!(line.verb, Verb::Admin(_) | Verb::Demo(_) | Verb::Openapi);
     let standard = if quiet { "warn" } else { "info" };
-    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| standard.to_owned());
-    if let Err(fault) = telemetry::start(&filter) {
-        return report(&Failure::Usage(anyhow::anyhow!("RUST_LOG: {fault}")));
+    if let Err(fault) = telemetry::start(standard) {
+        return report(&Failure::Usage(anyhow::anyhow!(fault)));
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -160,7 +159,7 @@ pub fn main() -> ExitCode {
 
 async fn act(verb: Verb) -> Result<(), Failure> {
     match verb {
-        Verb::Serve(arguments) => run::run(arguments).await,
+        Verb::Serve(arguments) => serve::run(arguments).await,
         Verb::Demo(arguments) => Box::pin(demo::run(arguments)).await,
         Verb::Admin(arguments) => admin::run(arguments).await,
         Verb::Openapi => {

@@ -1,7 +1,7 @@
 //! The catalogue database: people, projects, devices, settings.
 //!
-//! Owns the file `catalogue.db` in the data folder and its migrations. Promises that whoever holds a
-//! [`Db`] sees the newest schema. Knows no tables: each room owns its own statements.
+//! Owns the file `catalogue.db` in the data folder, its migrations and the table `setting`. Promises that whoever holds
+//! a [`Db`] sees the newest schema. Knows no other table: each room owns its own statements.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -31,6 +31,29 @@ impl Db {
         Database::open(&data.join(FILE), key, MIGRATIONS)
             .await
             .map(Self)
+    }
+
+    /// A setting of the instance, if it was ever set.
+    pub async fn setting(&self, name: &str) -> Result<Option<String>, SqlError> {
+        let row = self
+            .fetch_optional("SELECT value FROM setting WHERE name = $1", &[name.into()])
+            .await?;
+        row.map(|row| row.text(0).map(str::to_owned)).transpose()
+    }
+
+    /// Sets some settings, all or none; durable when this returns.
+    pub async fn set(&self, settings: &[(&str, &str)]) -> Result<(), SqlError> {
+        let mut transaction = self.begin().await?;
+        for (name, value) in settings {
+            transaction
+                .execute(
+                    "INSERT INTO setting (name, value) VALUES ($1, $2)
+                     ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                    &[(*name).into(), (*value).into()],
+                )
+                .await?;
+        }
+        transaction.commit().await
     }
 }
 

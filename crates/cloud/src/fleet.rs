@@ -153,11 +153,6 @@ impl Fleet {
         }
     }
 
-    /// Writes what [`run`](Self::run) has not yet; for a server that stops.
-    pub async fn write(&self) -> Result<(), FleetError> {
-        self.flush().await
-    }
-
     /// How one device is.
     pub async fn status(
         &self,

@@ -27,7 +27,7 @@ use fieldkeep_store::sql::{Database, DatabaseKey, SqlError};
 
 use crate::clock::Clock;
 
-pub use derive::{Secret, new_id, random};
+pub use derive::{Secret, hex, new_id, random};
 pub use keyring::InstanceId;
 pub use master::{MasterKey, MasterKeyId, default_path};
 pub use sealing::{SealingKey, Unsealable};

@@ -22,15 +22,15 @@ pub(crate) mod tests;
 
 use std::sync::{Arc, Mutex};
 
-use fieldkeep_protocol::LocationId;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
+use rustls::server::NoClientAuth;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{ServerConfig, version};
 use tokio::sync::broadcast;
 
 use crate::clock::Clock;
-use crate::db::{Db, Row, SqlError};
+use crate::db::{Db, SqlError};
 use crate::keys::{Keys, KeysError, Unsealable};
 
 pub use claim::{Claim, ClaimLine, NewClaim};
@@ -44,12 +44,18 @@ pub use verify::{Fault, Verifier};
 
 pub(crate) use csr::sha256;
 
+const DEVICE_ENDPOINT: &str = "endpoint.device";
+const MQTT_ENDPOINT: &str = "endpoint.mqtt";
+
 /// What can go wrong with identities and certificates.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
     /// There is no such device or claim in the part of the project that the caller may see.
     #[error("there is no such device or claim")]
     NotFound,
+    /// A device's name is not one.
+    #[error("a name has 1 to 128 characters and no control characters")]
+    InvalidName,
     /// No server has run on this data folder yet, so a claim line could not say where to enrol.
     #[error("start the server once before making claims: it has to say where devices reach it")]
     NoEndpoint,
@@ -152,18 +158,7 @@ impl Pki {
             verifier: Arc::clone(&self.0.verifier),
             mandatory,
         });
-        let resolver: Arc<ServerCertificate> = Arc::clone(certificate);
-        let mut config =
-            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-                .with_protocol_versions(&[&version::TLS13])?
-                .with_client_cert_verifier(verifier)
-                .with_cert_resolver(resolver);
-        config.ticketer = aws_lc_rs::Ticketer::new()?;
-        config.alpn_protocols = protocols
-            .iter()
-            .map(|name| name.as_bytes().to_vec())
-            .collect();
-        Ok(config)
+        tls(verifier, certificate, protocols)
     }
 
     /// TLS for the listener of people and services: 1.3 only, and never asks for a client certificate.
@@ -172,62 +167,49 @@ impl Pki {
         certificate: &Arc<ServerCertificate>,
         protocols: &[&str],
     ) -> Result<ServerConfig, PkiError> {
-        let resolver: Arc<ServerCertificate> = Arc::clone(certificate);
-        let mut config =
-            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-                .with_protocol_versions(&[&version::TLS13])?
-                .with_no_client_auth()
-                .with_cert_resolver(resolver);
-        config.ticketer = aws_lc_rs::Ticketer::new()?;
-        config.alpn_protocols = protocols
-            .iter()
-            .map(|name| name.as_bytes().to_vec())
-            .collect();
-        Ok(config)
+        tls(Arc::new(NoClientAuth), certificate, protocols)
     }
 
     /// Says where devices reach this cloud. Kept, so that claims can be made beside the server.
     pub async fn announce(&self, endpoints: &Endpoints) -> Result<(), PkiError> {
-        let mut transaction = self.0.db.begin().await?;
-        for (name, value) in [
-            ("endpoint.device", &endpoints.device),
-            ("endpoint.mqtt", &endpoints.mqtt),
-        ] {
-            transaction
-                .execute(
-                    "INSERT INTO setting (name, value) VALUES ($1, $2)
-                     ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                    &[name.into(), value.as_str().into()],
-                )
-                .await?;
-        }
-        transaction.commit().await?;
-        Ok(())
+        let said = [
+            (DEVICE_ENDPOINT, endpoints.device.as_str()),
+            (MQTT_ENDPOINT, endpoints.mqtt.as_str()),
+        ];
+        Ok(self.0.db.set(&said).await?)
     }
 
     /// Where devices reach this cloud, once a server has said so.
     pub async fn endpoints(&self) -> Result<Option<Endpoints>, PkiError> {
-        let rows = self
-            .0
-            .db
-            .fetch_all(
-                "SELECT value FROM setting WHERE name IN ('endpoint.device', 'endpoint.mqtt') ORDER BY name",
-                &[],
-            )
-            .await?;
-        match rows.as_slice() {
-            [device, mqtt] => Ok(Some(Endpoints {
-                device: device.text(0)?.to_owned(),
-                mqtt: mqtt.text(0)?.to_owned(),
-            })),
-            _ => Ok(None),
-        }
+        let device = self.0.db.setting(DEVICE_ENDPOINT).await?;
+        let mqtt = self.0.db.setting(MQTT_ENDPOINT).await?;
+        Ok(device
+            .zip(mqtt)
+            .map(|(device, mqtt)| Endpoints { device, mqtt }))
     }
 
     async fn certified(&self, name: &str) -> Result<rustls::sign::CertifiedKey, PkiError> {
         let inner = &self.0;
         server_certificate::current(&inner.db, &inner.keys, &inner.clock, &inner.server, name).await
     }
+}
+
+fn tls(
+    clients: Arc<dyn ClientCertVerifier>,
+    certificate: &Arc<ServerCertificate>,
+    protocols: &[&str],
+) -> Result<ServerConfig, PkiError> {
+    let resolver: Arc<ServerCertificate> = Arc::clone(certificate);
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&version::TLS13])?
+        .with_client_cert_verifier(clients)
+        .with_cert_resolver(resolver);
+    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    config.alpn_protocols = protocols
+        .iter()
+        .map(|name| name.as_bytes().to_vec())
+        .collect();
+    Ok(config)
 }
 
 /// `host:port`, with an IPv6 address in brackets.
@@ -252,11 +234,4 @@ fn pem(chain: &[CertificateDer<'_>]) -> String {
         text.push_str("-----END CERTIFICATE-----\n");
     }
     text
-}
-
-fn location(row: &Row, column: usize) -> Result<Option<LocationId>, SqlError> {
-    row.opt_bytes(column)?
-        .map(|bytes| bytes.try_into().map(LocationId::from_bytes))
-        .transpose()
-        .map_err(|_| SqlError::Column { column })
 }

@@ -59,9 +59,6 @@ pub enum ProjectsError {
         /// The deployment in the way.
         with: DeploymentId,
     },
-    /// The deployment has ended.
-    #[error("this deployment has ended")]
-    Ended,
     /// The catalogue failed.
     #[error("the catalogue failed")]
     Sql(#[from] SqlError),

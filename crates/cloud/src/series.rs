@@ -329,19 +329,11 @@ impl Series {
         grant: &Grant<'_, Read>,
         element: ElementId,
     ) -> Result<Vec<Source>, SeriesError> {
-        let found = self
-            .projects
+        self.projects
             .sources(grant, element)
             .await
             .map_err(SeriesError::Projects)?
-            .ok_or(SeriesError::NoElement)?;
-        let sources = found.into_iter().map(|source| Source {
-            device: source.device,
-            channel: source.channel,
-            from: source.from,
-            to: source.to,
-        });
-        Ok(sources.collect())
+            .ok_or(SeriesError::NoElement)
     }
 
     async fn reached(

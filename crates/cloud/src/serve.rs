@@ -164,25 +164,11 @@ impl Base {
 
     /// `host:port` where people reach the server that last ran on this data.
     pub async fn people_endpoint(&self) -> Result<Option<String>, SqlError> {
-        let row = self
-            .db
-            .fetch_optional(
-                "SELECT value FROM setting WHERE name = $1",
-                &[HTTPS_ENDPOINT.into()],
-            )
-            .await?;
-        row.map(|row| row.text(0).map(str::to_owned)).transpose()
+        self.db.setting(HTTPS_ENDPOINT).await
     }
 
     async fn announce_people_endpoint(&self, endpoint: &str) -> Result<(), SqlError> {
-        self.db
-            .execute(
-                "INSERT INTO setting (name, value) VALUES ($1, $2)
-                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                &[HTTPS_ENDPOINT.into(), endpoint.into()],
-            )
-            .await?;
-        Ok(())
+        self.db.set(&[(HTTPS_ENDPOINT, endpoint)]).await
     }
 }
 

@@ -9,13 +9,17 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
-/// Sends the process's log to standard error. `filter` has the syntax of `RUST_LOG`
-/// (`info,fieldkeep_cloud::ingest=debug`). A second call changes nothing.
+/// What is logged, in the syntax of `tracing` filters: `info,fieldkeep_cloud::ingest=debug`.
+const VARIABLE: &str = "FIELDKEEP_LOG";
+
+/// Sends the process's log to standard error, filtered by `$FIELDKEEP_LOG` where it is set, else by `standard`. A
+/// second call changes nothing.
 ///
 /// # Errors
 /// What is wrong with the filter, for the person who wrote it.
-pub fn start(filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+pub fn start(standard: &str) -> Result<(), String> {
+    let filter = std::env::var(VARIABLE).unwrap_or_else(|_| standard.to_owned());
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("{VARIABLE}: {error}"))?;
     let installed = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -3,8 +3,6 @@
 //! A key never allows more than whoever made it, in role or in locations. Revocation and expiry count at the
 //! next request; when a key was last used is written at most once a minute.
 
-use std::fmt::Write as _;
-
 use fieldkeep_protocol::{KeyId, PersonId, ProjectId, Timestamp};
 
 use super::grant::{Admin, Grant, Holder, Locations, SignedIn, Standing};
@@ -13,7 +11,7 @@ use super::people::valid_name;
 use super::roles::Role;
 use super::{Access, AccessError, Denied, Failure};
 use crate::db::Row;
-use crate::keys::{SealingKey, new_id, random};
+use crate::keys::{SealingKey, hex, new_id, random};
 
 const MARK: &str = "fk_";
 /// `fk_` and 256 bits in hexadecimal.
@@ -305,10 +303,6 @@ impl Access {
     ) -> Result<ApiKey, AccessError> {
         let bytes: [u8; 16] = row.array(0)?;
         let id = KeyId::from_bytes(bytes);
-        let created_by = match row.opt_bytes(5)? {
-            Some(_) => Some(PersonId::from_bytes(row.array(5)?)),
-            None => None,
-        };
         Ok(ApiKey {
             id,
             name: sealing.open_text("api_key.name", &bytes, row.bytes(1)?)?,
@@ -318,7 +312,7 @@ impl Access {
                 .locations_of(project, id)
                 .await?
                 .ok_or(AccessError::KeyUnknown)?,
-            created_by,
+            created_by: row.opt_array(5)?.map(PersonId::from_bytes),
             created: Timestamp::from_micros(row.i64(6)?),
             expires: row.opt_i64(7)?.map(Timestamp::from_micros),
             used: row.opt_i64(8)?.map(Timestamp::from_micros),
@@ -344,11 +338,5 @@ fn stored_role(text: &str) -> Result<Role, Failure> {
 
 fn secret() -> String {
     let bytes: [u8; 32] = random();
-    let mut text = String::with_capacity(LENGTH);
-    text.push_str(MARK);
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    format!("{MARK}{}", hex(&bytes))
 }

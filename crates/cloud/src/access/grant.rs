@@ -1,4 +1,4 @@
-//! Keys in the sense of rule 1: values that prove what their holder may do, made by this room alone.
+//! Keys: values that prove what their holder may do, made by this room alone.
 //!
 //! A handler gets an owned key (`Session`, `SignedIn`, `OperatorSession`, `Nobody`); rooms with project data take the
 //! [`Grant`] that it lends. A grant cannot be forged, copied, kept, or used above its level:

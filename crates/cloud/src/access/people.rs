@@ -290,8 +290,14 @@ pub(super) fn normalized(email: &str) -> Result<String, AccessError> {
 }
 
 pub(super) fn valid_name(name: &str) -> Result<&str, AccessError> {
-    let name = name.trim();
+    sound_name(name).ok_or(AccessError::InvalidName)
+}
+
+/// The rule for all names that people give, to themselves and to things: 1 to 128 characters after trimming, none of
+/// them a control character. None when the text is no name.
+pub fn sound_name(text: &str) -> Option<&str> {
+    let name = text.trim();
     let sound =
         (1..=NAME_LONGEST).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-    sound.then_some(name).ok_or(AccessError::InvalidName)
+    sound.then_some(name)
 }

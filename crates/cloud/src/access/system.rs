@@ -14,12 +14,8 @@ pub enum Task {
     AdminCommand,
     /// `fieldkeep demo` sets up its project.
     Demo,
-    /// A device's batches, channels and messages are filed under its project.
+    /// A device's channels become elements of its project.
     Ingest,
-    /// A device that showed its claim or certificate is enrolled or renewed.
-    Enrolment,
-    /// State that depends on the time alone: late devices, expired claims.
-    Housekeeping,
 }
 
 impl Task {
@@ -29,8 +25,6 @@ impl Task {
             Self::AdminCommand => "admin-command",
             Self::Demo => "demo",
             Self::Ingest => "ingest",
-            Self::Enrolment => "enrolment",
-            Self::Housekeeping => "housekeeping",
         }
     }
 }
@@ -61,11 +55,6 @@ impl System {
     /// The instance itself.
     pub fn operator(&self) -> OperatorGrant<'_> {
         OperatorGrant::new(Actor::System(self.0))
-    }
-
-    /// Which task it is.
-    pub fn task(self) -> Task {
-        self.0
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn projects(error: ProjectsError) -> Problem {
         ProjectsError::NoProject | ProjectsError::NotFound(_) => Problem::new(Code::NotFound),
         ProjectsError::Invalid { field, reason } => Problem::field(field, reason.to_string()),
         ProjectsError::Limited => Problem::new(Code::Forbidden).detail(error.to_string()),
-        ProjectsError::LocationInUse | ProjectsError::Overlap { .. } | ProjectsError::Ended => {
+        ProjectsError::LocationInUse | ProjectsError::Overlap { .. } => {
             Problem::new(Code::Conflict).detail(error.to_string())
         }
         ProjectsError::Sql(_)
@@ -59,6 +59,7 @@ pub(super) fn projects(error: ProjectsError) -> Problem {
 pub(super) fn pki(error: PkiError) -> Problem {
     match error {
         PkiError::NotFound => Problem::new(Code::NotFound),
+        PkiError::InvalidName => Problem::field("name", error.to_string()),
         PkiError::NoEndpoint => {
             Problem::unavailable("no listener for devices is announced", &error)
         }

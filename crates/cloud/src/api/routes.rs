@@ -266,20 +266,6 @@ fn measured() -> Vec<Row> {
     ]
 }
 
-/// The rule for names of devices and claims, which their room takes as they come.
-fn name_is_sound(name: &str) -> Result<(), Problem> {
-    let name = name.trim();
-    let sound = (1..=128).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-    if sound {
-        Ok(())
-    } else {
-        Err(Problem::field(
-            "name",
-            "needs 1 to 128 characters and no control characters",
-        ))
-    }
-}
-
 /// A location that a body names must be one that the grant reaches.
 async fn location_is_known(
     app: &App,

@@ -14,6 +14,7 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 
 use super::headers::APP_POLICY;
 use super::problem::{Code, Problem};
+use crate::keys::hex;
 
 /// `web/dist` as it was when the binary was built; empty in a debug build without it.
 #[derive(RustEmbed)]
@@ -125,14 +126,7 @@ fn accepts(request: &HeaderMap, encoding: &str) -> bool {
 }
 
 fn tag(file: &EmbeddedFile) -> String {
-    use std::fmt::Write as _;
-    let mut tag = String::from("\"");
-    for byte in &file.metadata.sha256_hash()[..16] {
-        // Writing to a string cannot fail.
-        let _ = write!(tag, "{byte:02x}");
-    }
-    tag.push('"');
-    tag
+    format!("\"{}\"", hex(&file.metadata.sha256_hash()[..16]))
 }
 
 fn bytes(data: Cow<'static, [u8]>) -> Bytes {

@@ -31,26 +31,26 @@ const LOW_CERTIFICATE_S: i64 = 20 * 86_400;
 /// 2026-01-01: this program did not exist before.
 const BEFORE_US: i64 = 1_767_225_600_000_000;
 
-struct Finding {
+struct Check {
     about: &'static str,
     outcome: Result<String>,
 }
 
 pub(super) async fn run(config: &Config, json: bool) -> Result<(), Failure> {
-    let mut findings = Vec::new();
+    let mut checks = Vec::new();
     let clock = Clock::system();
-    add(&mut findings, "clock", judge_clock(&clock));
-    add(&mut findings, "disk", judge_disk(&config.data));
+    add(&mut checks, "clock", judge_clock(&clock));
+    add(&mut checks, "disk", judge_disk(&config.data));
     match Base::existing(config, clock).await {
         Ok(base) => {
             let key = format!("opens the data (id {})", base.keys.master_key_id());
-            add(&mut findings, "master key", Ok(key));
-            look_inside(&base, &mut findings).await;
+            add(&mut checks, "master key", Ok(key));
+            look_inside(&base, &mut checks).await;
         }
-        Err(error) => add(&mut findings, "master key", Err(error.into())),
+        Err(error) => add(&mut checks, "master key", Err(error.into())),
     }
-    let healthy = findings.iter().all(|finding| finding.outcome.is_ok());
-    print(&findings, json);
+    let healthy = checks.iter().all(|check| check.outcome.is_ok());
+    print(&checks, json);
     if healthy {
         Ok(())
     } else {
@@ -58,33 +58,33 @@ pub(super) async fn run(config: &Config, json: bool) -> Result<(), Failure> {
     }
 }
 
-fn add(findings: &mut Vec<Finding>, about: &'static str, outcome: Result<String>) {
-    findings.push(Finding { about, outcome });
+fn add(checks: &mut Vec<Check>, about: &'static str, outcome: Result<String>) {
+    checks.push(Check { about, outcome });
 }
 
-fn print(findings: &[Finding], json: bool) {
+fn print(checks: &[Check], json: bool) {
     if json {
-        let list: Vec<Value> = findings
+        let list: Vec<Value> = checks
             .iter()
-            .map(|finding| match &finding.outcome {
-                Ok(text) => json!({ "about": finding.about, "ok": true, "text": text }),
+            .map(|check| match &check.outcome {
+                Ok(text) => json!({ "about": check.about, "ok": true, "text": text }),
                 Err(error) => {
-                    json!({ "about": finding.about, "ok": false, "text": format!("{error:#}") })
+                    json!({ "about": check.about, "ok": false, "text": format!("{error:#}") })
                 }
             })
             .collect();
         println!("{}", Value::from(list));
         return;
     }
-    for finding in findings {
-        match &finding.outcome {
-            Ok(text) => println!("ok    {:<12} {text}", finding.about),
-            Err(error) => println!("LOOK  {:<12} {error:#}", finding.about),
+    for check in checks {
+        match &check.outcome {
+            Ok(text) => println!("ok    {:<12} {text}", check.about),
+            Err(error) => println!("LOOK  {:<12} {error:#}", check.about),
         }
     }
 }
 
-async fn look_inside(base: &Base, findings: &mut Vec<Finding>) {
+async fn look_inside(base: &Base, checks: &mut Vec<Check>) {
     let roots = roots(base);
     for (about, endpoint) in endpoints(base).await {
         let outcome = match endpoint {
@@ -95,12 +95,12 @@ async fn look_inside(base: &Base, findings: &mut Vec<Finding>) {
                 "no server has run on this data: `fieldkeep serve --data …`"
             )),
         };
-        add(findings, about, outcome);
+        add(checks, about, outcome);
     }
-    add(findings, "devices", devices(base).await);
+    add(checks, "devices", devices(base).await);
     let backups =
         "there are none yet in this version: stop, copy the data folder, start; keep the key apart";
-    add(findings, "backups", Ok(backups.to_owned()));
+    add(checks, "backups", Ok(backups.to_owned()));
 }
 
 fn judge_clock(clock: &Clock) -> Result<String> {

@@ -267,8 +267,9 @@ impl Fleet {
         Ok(())
     }
 
-    /// Writes what has changed, in one transaction; what fails is tried again next time.
-    pub(super) async fn flush(&self) -> Result<(), FleetError> {
+    /// Writes what has changed, in one transaction; what fails is tried again next time. [`run`](Self::run) does it every
+    /// few seconds; a server that stops does it a last time.
+    pub async fn write(&self) -> Result<(), FleetError> {
         let changed: Vec<(DeviceId, Contact)> = {
             let contacts = self.contacts();
             let unwritten = contacts.iter().filter(|(_, contact)| contact.unwritten);

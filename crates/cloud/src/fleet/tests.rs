@@ -17,7 +17,7 @@ fn fleet(bench: &Bench) -> Fleet {
 }
 
 fn reader(bench: &Bench) -> SystemSession {
-    system(Task::Housekeeping).project(bench.project)
+    system(Task::AdminCommand).project(bench.project)
 }
 
 async fn status(bench: &Bench, fleet: &Fleet, device: &Identity) -> Status {
@@ -209,7 +209,7 @@ async fn another_projects_device_is_not_found() {
     let device = bench.enrol("a").await;
     let fleet = fleet(&bench);
     let stranger = bench.add_project().await;
-    let task = system(Task::Housekeeping).project(stranger);
+    let task = system(Task::AdminCommand).project(stranger);
     let refused = fleet
         .status(&task.grant(), device.device)
         .await

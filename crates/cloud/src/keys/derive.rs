@@ -83,7 +83,8 @@ pub(super) fn unwrap(wrapping: &Secret, wrapped: &[u8]) -> Option<Secret> {
     Some(Secret::new(key))
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+/// Two lower-case digits a byte.
+pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {

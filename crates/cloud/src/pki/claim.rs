@@ -10,8 +10,8 @@ use fieldkeep_protocol::{ClaimId, LocationId, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{Pki, PkiError, sha256};
-use crate::access::{Grant, Read, Write};
-use crate::keys::{new_id, random};
+use crate::access::{Grant, Read, Write, sound_name};
+use crate::keys::{hex, new_id, random};
 
 /// How long a claim can be used.
 const LIFE: Duration = Duration::from_secs(24 * 3_600);
@@ -68,7 +68,7 @@ impl Pki {
     /// Makes a claim; its code is in the answer and nowhere else.
     ///
     /// # Errors
-    /// [`PkiError::NoEndpoint`] until a server has said where devices reach it.
+    /// [`PkiError::NoEndpoint`] until a server has said where devices reach it, [`PkiError::InvalidName`] for a bad name.
     pub async fn create_claim(
         &self,
         grant: &Grant<'_, Write>,
@@ -78,11 +78,12 @@ impl Pki {
         if !grant.locations().allow(new.location) {
             return Err(PkiError::NotFound);
         }
+        let name = sound_name(&new.name).ok_or(PkiError::InvalidName)?;
         let endpoints = self.endpoints().await?.ok_or(PkiError::NoEndpoint)?;
         let code = Code::random();
         let claim = Claim {
             id: new_id(&self.0.clock, ClaimId::from_parts),
-            name: new.name,
+            name: name.to_owned(),
             simulated: new.simulated,
             location: new.location,
             created: self.0.clock.now(),
@@ -139,7 +140,7 @@ impl Pki {
                 id,
                 name: sealing.open_text(NAME, id.as_bytes(), row.bytes(1)?)?,
                 simulated: row.bool(2)?,
-                location: super::location(row, 3)?,
+                location: row.opt_array(3)?.map(LocationId::from_bytes),
                 created: Timestamp::from_micros(row.i64(4)?),
                 expires: Timestamp::from_micros(row.i64(5)?),
                 used: row.opt_i64(6)?.map(Timestamp::from_micros),
@@ -178,13 +179,7 @@ impl Pki {
 
     /// SHA-256 of the server root's DER in hex: what a claim line pins.
     pub fn fingerprint(&self) -> String {
-        use fmt::Write as _;
-        let mut text = String::with_capacity(64);
-        for byte in sha256(&self.0.server.root) {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        hex(&sha256(&self.0.server.root))
     }
 
     pub(super) fn code_hash(&self, code: &Code) -> [u8; 32] {

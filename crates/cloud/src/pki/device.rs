@@ -5,8 +5,8 @@
 
 use fieldkeep_protocol::{DeviceId, LocationId, Timestamp};
 
-use super::{Pki, PkiError, location};
-use crate::access::{Admin, Grant, Read, Write};
+use super::{Pki, PkiError};
+use crate::access::{Admin, Grant, Read, Write, sound_name};
 use crate::db::Row;
 use crate::keys::SealingKey;
 
@@ -107,6 +107,7 @@ impl Pki {
         device: DeviceId,
         name: &str,
     ) -> Result<(), PkiError> {
+        let name = sound_name(name).ok_or(PkiError::InvalidName)?;
         self.reached(&grant.read(), device).await?;
         let sealing = self.0.keys.project(grant.project()).await?;
         let name = sealing.seal(NAME, device.as_bytes(), name.as_bytes());
@@ -207,7 +208,7 @@ fn read(row: &Row, sealing: &SealingKey) -> Result<Device, PkiError> {
         name: sealing.open_text(NAME, id.as_bytes(), row.bytes(1)?)?,
         state: State::from_word(row.text(2)?).ok_or(PkiError::Stored("device.state"))?,
         simulated: row.bool(3)?,
-        location: location(row, 4)?,
+        location: row.opt_array(4)?.map(LocationId::from_bytes),
         created: Timestamp::from_micros(row.i64(5)?),
         certificate_expires: Timestamp::from_micros(row.i64(6)?),
     })

@@ -15,7 +15,7 @@ use super::csr::{CsrFault, CsrKey};
 use super::device::{self, State};
 use super::profile;
 use super::session::{Known, Peer, Refused};
-use super::{Pki, PkiError, location, pem, sha256};
+use super::{Pki, PkiError, pem, sha256};
 use crate::db::Transaction;
 use crate::keys::new_id;
 
@@ -310,17 +310,14 @@ async fn find(transaction: &mut Transaction, hash: &[u8; 32]) -> Result<Option<R
         )
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let device = row.opt_bytes(6)?.map(<[u8; 16]>::try_from).transpose();
     Ok(Some(Row {
         project: ProjectId::from_bytes(row.array(0)?),
         id: ClaimId::from_bytes(row.array(1)?),
         name_sealed: row.bytes(2)?.to_vec(),
         simulated: row.bool(3)?,
-        location: location(&row, 4)?,
+        location: row.opt_array(4)?.map(LocationId::from_bytes),
         expires_us: row.i64(5)?,
-        device: device
-            .map_err(|_| PkiError::Stored("claim.device"))?
-            .map(DeviceId::from_bytes),
+        device: row.opt_array(6)?.map(DeviceId::from_bytes),
     }))
 }
 

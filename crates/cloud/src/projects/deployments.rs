@@ -49,25 +49,25 @@ pub struct NewDeployment {
     pub to: Option<Timestamp>,
 }
 
-const COLUMNS_ALL: &str = "SELECT d.id, d.element, d.device, d.channel_sealed, d.interval_us,
-        d.from_us, d.to_us, e.location
-    FROM deployment d JOIN element e ON e.project = d.project AND e.id = d.element
-    WHERE d.project = $1 ORDER BY d.from_us, d.id";
+/// What `from_row` reads, then the element's location.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT d.id, d.element, d.device, d.channel_sealed, d.interval_us, d.from_us, d.to_us, e.location
+             FROM deployment d JOIN element e ON e.project = d.project AND e.id = d.element ",
+            $rest
+        )
+    };
+}
 
-const COLUMNS_OF_ELEMENT: &str = "SELECT d.id, d.element, d.device, d.channel_sealed,
-        d.interval_us, d.from_us, d.to_us, e.location
-    FROM deployment d JOIN element e ON e.project = d.project AND e.id = d.element
-    WHERE d.project = $1 AND d.element = $2 ORDER BY d.from_us, d.id";
-
-const COLUMNS_ONE: &str = "SELECT d.id, d.element, d.device, d.channel_sealed,
-        d.interval_us, d.from_us, d.to_us, e.location
-    FROM deployment d JOIN element e ON e.project = d.project AND e.id = d.element
-    WHERE d.project = $1 AND d.id = $2";
-
-const NEWEST: &str = "SELECT d.id, d.element, d.device, d.channel_sealed, d.interval_us,
-        d.from_us, d.to_us
-    FROM deployment d WHERE d.project = $1 AND d.from_us =
-        (SELECT max(from_us) FROM deployment WHERE project = $1 AND element = d.element)";
+const ALL: &str = select!("WHERE d.project = $1 ORDER BY d.from_us, d.id");
+const OF_ELEMENT: &str =
+    select!("WHERE d.project = $1 AND d.element = $2 ORDER BY d.from_us, d.id");
+const ONE: &str = select!("WHERE d.project = $1 AND d.id = $2");
+const NEWEST: &str = select!(
+    "WHERE d.project = $1 AND d.from_us =
+        (SELECT max(from_us) FROM deployment WHERE project = $1 AND element = d.element)"
+);
 
 impl Projects {
     /// The deployments of elements in reach, oldest first.
@@ -76,10 +76,7 @@ impl Projects {
         grant: &Grant<'_, Read>,
     ) -> Result<Vec<Deployment>, ProjectsError> {
         let project = grant.project();
-        let rows = self
-            .db
-            .fetch_all(COLUMNS_ALL, &[project.as_bytes().into()])
-            .await?;
+        let rows = self.db.fetch_all(ALL, &[project.as_bytes().into()]).await?;
         let key = self.key(project).await?;
         let mut deployments = Vec::new();
         for row in &rows {
@@ -154,7 +151,7 @@ impl Projects {
         let key = self.key(project).await?;
         let values = [project.as_bytes().into(), id.as_bytes().into()];
         let mut transaction = self.db.begin().await?;
-        let row = transaction.fetch_optional(COLUMNS_ONE, &values).await?;
+        let row = transaction.fetch_optional(ONE, &values).await?;
         let row = row.ok_or(ProjectsError::NotFound(Thing::Deployment))?;
         if !grant.locations().allow(locations::optional(&row, 7)?) {
             return Err(ProjectsError::NotFound(Thing::Deployment));
@@ -200,7 +197,7 @@ impl Projects {
         if reachable(found.as_ref(), grant.locations(), Thing::Element).is_err() {
             return Ok(None);
         }
-        let rows = self.db.fetch_all(COLUMNS_OF_ELEMENT, &values).await?;
+        let rows = self.db.fetch_all(OF_ELEMENT, &values).await?;
         let key = self.key(project).await?;
         let sources = rows.iter().map(|row| {
             let Deployment {
@@ -218,41 +215,6 @@ impl Projects {
             })
         });
         sources.collect::<Result<_, ProjectsError>>().map(Some)
-    }
-
-    /// The elements in reach that the channel feeds at `at`.
-    pub async fn elements_of(
-        &self,
-        grant: &Grant<'_, Read>,
-        device: DeviceId,
-        channel: &str,
-        at: Timestamp,
-    ) -> Result<Vec<ElementId>, ProjectsError> {
-        let project = grant.project();
-        let key = self.key(project).await?;
-        let rows = self
-            .db
-            .fetch_all(
-                "SELECT d.element, e.location
-                 FROM deployment d JOIN element e ON e.project = d.project AND e.id = d.element
-                 WHERE d.project = $1 AND d.device = $2 AND d.channel_hash = $3
-                     AND d.from_us <= $4 AND (d.to_us IS NULL OR d.to_us > $4)
-                 ORDER BY d.element",
-                &[
-                    project.as_bytes().into(),
-                    device.as_bytes().into(),
-                    (&channel_hash(&key, device, channel)).into(),
-                    at.as_micros().into(),
-                ],
-            )
-            .await?;
-        let mut elements = Vec::new();
-        for row in &rows {
-            if grant.locations().allow(locations::optional(row, 1)?) {
-                elements.push(ElementId::from_bytes(row.array(0)?));
-            }
-        }
-        Ok(elements)
     }
 }
 
@@ -353,7 +315,7 @@ pub(super) async fn newest_of(
     element: ElementId,
 ) -> Result<Option<Deployment>, ProjectsError> {
     let values = [project.as_bytes().into(), element.as_bytes().into()];
-    let rows = db.fetch_all(COLUMNS_OF_ELEMENT, &values).await?;
+    let rows = db.fetch_all(OF_ELEMENT, &values).await?;
     rows.last().map(|row| from_row(row, key)).transpose()
 }
 

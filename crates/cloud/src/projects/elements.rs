@@ -117,17 +117,23 @@ pub struct ElementChange {
     pub location: Option<Option<LocationId>>,
 }
 
+/// What `from_row` reads.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, name_sealed, unit, digits, kind, value_kind, colour, location, created_us FROM element ",
+            $rest
+        )
+    };
+}
+
 impl Projects {
     /// The elements in reach, by name, each with its newest deployment.
     pub async fn elements(&self, grant: &Grant<'_, Read>) -> Result<Vec<Element>, ProjectsError> {
         let project = grant.project();
         let rows = self
             .db
-            .fetch_all(
-                "SELECT id, name_sealed, unit, digits, kind, value_kind, colour, location, created_us
-                 FROM element WHERE project = $1",
-                &[project.as_bytes().into()],
-            )
+            .fetch_all(select!("WHERE project = $1"), &[project.as_bytes().into()])
             .await?;
         let key = self.key(project).await?;
         let mut newest = deployments::newest(&self.db, &key, project).await?;
@@ -153,8 +159,7 @@ impl Projects {
         let row = self
             .db
             .fetch_optional(
-                "SELECT id, name_sealed, unit, digits, kind, value_kind, colour, location, created_us
-                 FROM element WHERE project = $1 AND id = $2",
+                select!("WHERE project = $1 AND id = $2"),
                 &[project.as_bytes().into(), id.as_bytes().into()],
             )
             .await?

@@ -192,12 +192,9 @@ impl Projects {
     }
 }
 
-/// A location column that may be NULL.
+/// A column with the location of something, which may be nowhere.
 pub(super) fn optional(row: &Row, column: usize) -> Result<Option<LocationId>, SqlError> {
-    match row.opt_bytes(column)? {
-        Some(_) => row.array(column).map(LocationId::from_bytes).map(Some),
-        None => Ok(None),
-    }
+    Ok(row.opt_array(column)?.map(LocationId::from_bytes))
 }
 
 fn from_row(row: &Row, key: &SealingKey) -> Result<Location, ProjectsError> {

@@ -430,11 +430,6 @@ async fn limited_people_reach_their_locations_alone() {
             .is_err()
     );
     assert!(projects.deployments(&read).await.unwrap().is_empty());
-    let fed = projects
-        .elements_of(&read, device, "level", at(5))
-        .await
-        .unwrap();
-    assert!(fed.is_empty());
 
     let admin = bench
         .limited::<Admin>(&task, Role::Administrator, Locations::only([here]))

@@ -3,8 +3,8 @@
 use jiff::tz::TimeZone;
 
 use super::ProjectsError;
+use crate::access::sound_name;
 
-const NAME_LONGEST: usize = 128;
 const UNIT_LONGEST: usize = 32;
 /// Decimal places that a number may be shown with.
 const DIGITS_MOST: u8 = 9;
@@ -42,10 +42,10 @@ pub enum Invalid {
 }
 
 pub(super) fn name<'a>(field: &'static str, text: &'a str) -> Result<&'a str, ProjectsError> {
-    let text = text.trim();
-    let sound =
-        (1..=NAME_LONGEST).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    check(sound, field, Invalid::Name, text)
+    sound_name(text).ok_or(ProjectsError::Invalid {
+        field,
+        reason: Invalid::Name,
+    })
 }
 
 /// UCUM's case-sensitive form is printable ASCII without spaces; empty stands for no unit.

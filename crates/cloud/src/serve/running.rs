@@ -113,7 +113,7 @@ impl Running {
 
     fn open_doors(&mut self, [https, device, mqtt]: [Listener; 3], shutdown: &Shutdown) {
         let base = &self.server.base;
-        let people = api::router(api::State {
+        let people = api::router(api::Rooms {
             access: base.access.clone(),
             projects: base.projects.clone(),
             pki: base.pki.clone(),

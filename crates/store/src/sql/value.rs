@@ -105,6 +105,13 @@ impl Row {
             .map_err(|_| SqlError::Column { column })
     }
 
+    /// A `bytea` of exactly `N` bytes, or NULL.
+    pub fn opt_array<const N: usize>(&self, column: usize) -> Result<Option<[u8; N]>, SqlError> {
+        self.opt_bytes(column)?
+            .map(|bytes| bytes.try_into().map_err(|_| SqlError::Column { column }))
+            .transpose()
+    }
+
     /// A `bigint` or NULL.
     pub fn opt_i64(&self, column: usize) -> Result<Option<i64>, SqlError> {
         match self.0.get(column) {

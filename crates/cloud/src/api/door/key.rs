@@ -134,7 +134,7 @@ impl<L: Named> Key for Session<L> {
     }
 }
 
-/// The answers of `style.md` section 4, in one place.
+/// 401, 404 or 403, told apart in this one place.
 pub(in crate::api) fn denied(denied: Denied) -> Problem {
     match denied {
         Denied::Unauthenticated => Problem::new(Code::Unauthenticated),

@@ -84,10 +84,9 @@ pub(super) async fn create(
 ) -> Result<Created<MadeClaim>, Problem> {
     let grant = session.grant();
     let location = order.location.map(|Id(id)| id);
-    super::name_is_sound(&order.name)?;
     super::location_is_known(&app, &grant.read(), location).await?;
     let new = NewClaim {
-        name: order.name.trim().to_owned(),
+        name: order.name,
         simulated: order.simulated,
         location,
     };

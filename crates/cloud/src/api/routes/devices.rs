@@ -285,14 +285,11 @@ pub(super) async fn change(
         .await
         .map_err(pki)?
         .ok_or(Problem::new(crate::api::problem::Code::NotFound))?;
-    if let Some(name) = &patch.name {
-        super::name_is_sound(name)?;
-    }
     if let Some(location) = patch.location {
         super::location_is_known(&app, &read, location.map(|Id(id)| id)).await?;
     }
     if let Some(name) = &patch.name {
-        app.pki.rename(&grant, id, name.trim()).await.map_err(pki)?;
+        app.pki.rename(&grant, id, name).await.map_err(pki)?;
     }
     if let Some(location) = patch.location {
         let location = location.map(|Id(id)| id);

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use crate::access::{Access, Locations, NewApiKey, Role, Task, system};
-use crate::api::{State, router};
+use crate::api::{Rooms, router};
 use crate::clock::{Clock, Hands};
 use crate::config::Sessions;
 use crate::db::Db;
@@ -178,7 +178,7 @@ impl World {
                 .id
         };
         let (stop, stopping) = watch::channel(false);
-        let router = router(State {
+        let router = router(Rooms {
             access: access.clone(),
             projects: projects.clone(),
             pki: pki.clone(),

@@ -62,7 +62,7 @@ async fn a_measurement_is_kept_answered_and_accounted_for() {
 
     let totals = station.store.totals(station.origin(&river)).await.unwrap();
     assert_eq!((totals.batches, totals.records), (2, 20));
-    let task = system(Task::Housekeeping).project(station.bench.project);
+    let task = system(Task::AdminCommand).project(station.bench.project);
     let elements = station
         .projects
         .elements(&task.grant::<Read>())
@@ -197,7 +197,7 @@ async fn the_newer_session_wins() {
             .await,
         0
     );
-    let task = system(Task::Housekeeping).project(station.bench.project);
+    let task = system(Task::AdminCommand).project(station.bench.project);
     assert!(
         station
             .fleet
@@ -244,7 +244,7 @@ async fn disabling_cuts_the_live_session_also_from_another_process() {
             .await
             .unwrap();
     }
-    let task = system(Task::Housekeeping).project(station.bench.project);
+    let task = system(Task::AdminCommand).project(station.bench.project);
     let status = station
         .fleet
         .status(&task.grant(), device.device)
@@ -273,7 +273,7 @@ async fn an_expired_certificate_is_told_why_and_so_are_its_people() {
     assert_eq!(client.next().await, Got::End);
     let log = station.log(&device).await;
     assert_eq!(log[0].text, "Certificate refused: expired 12 days ago");
-    let task = system(Task::Housekeeping).project(station.bench.project);
+    let task = system(Task::AdminCommand).project(station.bench.project);
     let status = station
         .fleet
         .status(&task.grant(), device.device)

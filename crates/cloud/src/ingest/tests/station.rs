@@ -115,7 +115,7 @@ impl Station {
     }
 
     pub(crate) async fn log(&self, identity: &Identity) -> Vec<Line> {
-        let task = system(Task::Housekeeping).project(self.bench.project);
+        let task = system(Task::AdminCommand).project(self.bench.project);
         let grant = task.grant::<Read>();
         self.fleet
             .device_log(&grant, identity.device, 1_000, None)

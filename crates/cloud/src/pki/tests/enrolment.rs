@@ -24,7 +24,7 @@ async fn a_claim_makes_one_device() {
     let second = bench.enrol_with(&code, KeyPair::generate().unwrap()).await;
     assert!(matches!(second, Err(EnrolError::ClaimUsed)));
 
-    let task = system(Task::Housekeeping).project(bench.project);
+    let task = system(Task::AdminCommand).project(bench.project);
     let devices = bench.pki.devices(&task.grant::<Read>()).await.unwrap();
     let [device] = devices.as_slice() else {
         panic!("{devices:?}")

@@ -126,18 +126,4 @@ async fn sources_and_elements_follow_the_dates() {
         sources,
         [source(old, 0, Some(100)), source(young, 100, None)]
     );
-    let fed = async |device, channel, time| {
-        let fed = bench
-            .projects
-            .elements_of(&task.grant(), device, channel, at(time))
-            .await;
-        fed.unwrap()
-    };
-    assert_eq!(fed(old, "level", 99).await, [one]);
-    assert!(fed(old, "level", 100).await.is_empty());
-    let mut both = vec![one, two];
-    both.sort();
-    assert_eq!(fed(young, "level", 100).await, both);
-    assert_eq!(fed(young, "level", 60).await, [two]);
-    assert!(fed(young, "other", 100).await.is_empty());
 }
