@@ -30,7 +30,8 @@ export function sparkPaths(drawn: Drawn): Shape {
   const place = (i: number, values: number[]) =>
     `${x((drawn.t[i] ?? 0) + drawn.widthMs / 2).toFixed(1)} ${y(values[i] ?? 0).toFixed(1)}`;
   const path = (run: number[], values: number[]) => run.map((i) => place(i, values)).join('L');
-  const line = runs.map((run) => `M${path(run, drawn.mean)}`).join('');
+  // A lone bucket is a line of no length, which round ends make a dot.
+  const line = runs.map((run) => `M${path(run, drawn.mean)}${run.length === 1 ? 'h0' : ''}`).join('');
   const band = runs.map((run) => `M${path(run, drawn.max)}L${path(run.toReversed(), drawn.min)}Z`).join('');
   return { band, line };
 }
@@ -46,7 +47,14 @@ export const Spark = memo(function Spark({ drawn }: { drawn: Drawn | undefined }
       aria-hidden="true"
     >
       <path d={band} fill="currentColor" className="opacity-40" />
-      <path d={line} stroke="currentColor" strokeWidth="1.5" vectorEffect="non-scaling-stroke" fill="none" />
+      <path
+        d={line}
+        stroke="currentColor"
+        strokeWidth="1.5"
+        strokeLinecap="round"
+        vectorEffect="non-scaling-stroke"
+        fill="none"
+      />
     </svg>
   );
 });
