@@ -211,6 +211,9 @@ step('adding a logger gives one line to copy', async () => {
 });
 
 step('a simulated device says so on its page and at its charts, also when it is disabled', async () => {
+  await page.getByRole('button', { name: /^Account of/ }).click();
+  await page.getByRole('menuitemradio', { name: 'As the system' }).click();
+  await page.keyboard.press('Escape');
   await page.getByRole('link', { name: 'Devices', exact: true }).first().click();
   const row = page.getByRole('row').filter({ hasText: 'simulated' }).first();
   await row.getByText('simulated', { exact: true }).waitFor();
