@@ -28,7 +28,10 @@ const client = new QueryClient({
     },
   }),
   defaultOptions: {
+    // The server may be on this machine or this network: whether the browser thinks it is online says nothing about it.
+    mutations: { networkMode: 'always' },
     queries: {
+      networkMode: 'always',
       staleTime: 5_000,
       // A refusal stays a refusal; only silence and the server's own faults are worth another try.
       retry: (failures, error) => failures < 2 && !(error instanceof Refused && error.status < 500),

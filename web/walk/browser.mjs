@@ -10,6 +10,8 @@ mkdirSync(RESULTS, { recursive: true });
 
 export const DESK = { width: 1366, height: 850 };
 export const PHONE = { width: 390, height: 844 };
+/** What a page of 1280 px becomes at 400 % (WCAG 1.4.10). */
+const NARROW = { width: 320, height: 640 };
 
 const FLAGS = [
   '--no-sandbox',
@@ -59,20 +61,40 @@ export async function picture(page, name) {
 
 const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
 
-/** Looks at one page in light and dark, on a desk and on a phone. */
+/** Sets a size, keeps a picture, and refuses a page that scrolls sideways. */
+async function look(page, viewport, where) {
+  await page.setViewportSize(viewport);
+  // Two frames: one for the observers of size, one for what they caused.
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  await picture(page, where);
+  const sideways = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(sideways <= 0, `${where}: ${sideways} px wider than the screen`);
+}
+
+/** Whether what is chosen, or where one is, looks different from its neighbours in forced colours. */
+async function chosenShows(page, where) {
+  const alike = await page.evaluate(() => {
+    const looks = (element) => {
+      const style = getComputedStyle(element);
+      return `${style.backgroundColor} ${style.textDecorationLine} ${style.fontWeight}`;
+    };
+    return [...document.querySelectorAll('[data-selected], nav [aria-current=page]')]
+      .filter((chosen) => {
+        const other = [...chosen.parentElement.children].find((one) => one !== chosen);
+        return other && looks(other) === looks(chosen);
+      })
+      .map((chosen) => chosen.textContent);
+  });
+  assert.deepEqual(alike, [], `${where}: not seen as chosen`);
+}
+
+/** Looks at one page in light and dark on a desk and on a phone, at 320 px, and in forced colours. */
 export async function inspect(page, name) {
   for (const colorScheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme });
     for (const viewport of [DESK, PHONE]) {
-      await page.setViewportSize(viewport);
-      // Two frames: one for the observers of size, one for what they caused.
-      await page.evaluate(
-        () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))),
-      );
       const where = `${name}-${viewport.width}-${colorScheme}`;
-      await picture(page, where);
-      const sideways = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-      assert.ok(sideways <= 0, `${where}: ${sideways} px wider than the screen`);
+      await look(page, viewport, where);
       const { violations } = await new AxeBuilder({ page }).withTags(RULES).analyze();
       const found = violations.map(
         ({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join('\n    ')}`,
@@ -80,7 +102,11 @@ export async function inspect(page, name) {
       assert.deepEqual(found, [], `${where}: axe found\n  ${found.join('\n  ')}`);
     }
   }
-  await page.emulateMedia({ colorScheme: 'light' });
+  await page.emulateMedia({ colorScheme: 'light', forcedColors: 'active' });
+  await look(page, NARROW, `${name}-${NARROW.width}-forced`);
+  await chosenShows(page, `${name}, forced colours`);
+  await page.emulateMedia({ colorScheme: 'light', forcedColors: 'none' });
+  await look(page, NARROW, `${name}-${NARROW.width}-light`);
   await page.setViewportSize(DESK);
 }
 

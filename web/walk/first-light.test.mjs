@@ -210,6 +210,34 @@ step('adding a logger gives one line to copy', async () => {
   await picture(page, 'add-logger');
 });
 
+step('a simulated device says so on its page and at its charts, also when it is disabled', async () => {
+  await page.getByRole('button', { name: /^Account of/ }).click();
+  await page.getByRole('menuitemradio', { name: 'As the system' }).click();
+  await page.keyboard.press('Escape');
+  await page.getByRole('link', { name: 'Devices', exact: true }).first().click();
+  const row = page.getByRole('row').filter({ hasText: 'simulated' }).first();
+  await row.getByText('simulated', { exact: true }).waitFor();
+  await row.getByRole('link').first().click();
+  await page.getByRole('heading', { name: 'Channels and their elements' }).waitFor();
+  await page.getByText('simulated', { exact: true }).first().waitFor();
+  const status = await page.evaluate(async () => {
+    const api = location.pathname.replace(/^\/app\/p\//, '/api/v1/projects/');
+    const answer = await fetch(api, {
+      method: 'PATCH',
+      headers: { 'content-type': 'application/json', 'X-Fieldkeep': '1' },
+      body: JSON.stringify({ enabled: false }),
+    });
+    return answer.status;
+  });
+  assert.ok(status < 300, `disabling answered ${status}`);
+  await page.getByText('Disabled', { exact: true }).waitFor();
+  await inspect(page, 'device-disabled');
+  await page.getByRole('table').getByRole('row').nth(1).getByRole('link').first().click();
+  await page.getByRole('application').waitFor();
+  await page.getByText('simulated', { exact: true }).waitFor();
+  await picture(page, 'element-simulated');
+});
+
 step('signing out ends it; a wrong password is refused in plain words; the right one returns', async () => {
   await page.getByRole('button', { name: /^Account of/ }).click();
   await page.getByRole('menuitem', { name: 'Sign out' }).click();

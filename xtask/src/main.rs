@@ -12,6 +12,8 @@ mod tidy;
 mod walk;
 mod web;
 
+use std::process::ExitCode;
+
 use anyhow::{Result, bail};
 
 const HELP: &str = "\
@@ -28,7 +30,18 @@ Usage: cargo xtask COMMAND
 
 Example: cargo xtask ci";
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match act() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Causes on one line, and no backtrace: a failed step is nothing to debug here.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next().unwrap_or_default();
     let rest: Vec<String> = arguments.collect();

@@ -52,18 +52,18 @@ enum Verb {
 /// Where the three listeners listen, and the name that devices and people reach them by.
 #[derive(Clone, Debug, clap::Args)]
 struct Listen {
-    /// Address of the web app and the REST API, for example 0.0.0.0:8443 (port 0: any free one)
-    #[arg(long)]
+    /// Where the web app and the REST API listen, as IP:PORT [default port: 8443; 0: any free one]
+    #[arg(long, value_name = "ADDRESS")]
     https: Option<SocketAddr>,
-    /// Address where devices enrol and renew
-    #[arg(long)]
+    /// Where devices enrol and renew, as IP:PORT [default port: 8444]
+    #[arg(long, value_name = "ADDRESS")]
     device: Option<SocketAddr>,
-    /// Address of the devices' MQTT over TLS
-    #[arg(long)]
+    /// Where the devices' MQTT over TLS listens, as IP:PORT [default port: 8883]
+    #[arg(long, value_name = "ADDRESS")]
     mqtt: Option<SocketAddr>,
-    /// Name or IP address by which this machine is reached; goes into certificates and claims.
-    /// With a name other than localhost, listeners that are not given listen on all interfaces
-    #[arg(long)]
+    /// Name or IP address by which this machine is reached; goes into certificates and claims
+    /// [default: localhost]. With another name, listeners that are not given listen on all interfaces
+    #[arg(long, value_name = "HOST", value_parser = host)]
     name: Option<String>,
 }
 
@@ -91,10 +91,10 @@ impl Listen {
 #[derive(Clone, Debug, clap::Args)]
 struct Place {
     /// The cloud's data folder [default: /var/lib/fieldkeep]
-    #[arg(long, global = true, env = "FIELDKEEP_DATA")]
+    #[arg(long, value_name = "DIR", global = true, env = "FIELDKEEP_DATA")]
     data: Option<PathBuf>,
-    /// The master key's file; never inside the data folder
-    #[arg(long, global = true, env = "FIELDKEEP_MASTER_KEY")]
+    /// The master key's file; never inside the data folder [default: /etc/fieldkeep/master.key]
+    #[arg(long, value_name = "FILE", global = true, env = "FIELDKEEP_MASTER_KEY")]
     master_key: Option<PathBuf>,
 }
 
@@ -218,6 +218,20 @@ impl Interrupt {
     }
 }
 
+/// A DNS name or an IP address, without a port.
+fn host(text: &str) -> Result<String, String> {
+    let named = text.len() <= 253
+        && text.split('.').all(|label| {
+            let known = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
+            (1..=63).contains(&label.len()) && label.chars().all(known)
+        });
+    if named || text.parse::<std::net::IpAddr>().is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err("a name such as cloud.example.org or an IP address, without port".to_owned())
+    }
+}
+
 /// Parses `60s`, `5min`, `2h` or `7d`.
 fn duration(text: &str) -> Result<Duration, String> {
     let split = text
@@ -245,6 +259,16 @@ mod tests {
     fn arguments_are_consistent() {
         use clap::CommandFactory as _;
         Line::command().debug_assert();
+    }
+
+    #[test]
+    fn hosts_are_names_or_addresses() {
+        for good in ["localhost", "cloud.example.org", "10.0.0.1", "2001:db8::1"] {
+            assert!(host(good).is_ok(), "{good}");
+        }
+        for bad in ["", "bad name", "cloud:8443", "https://cloud", "a..b"] {
+            assert!(host(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

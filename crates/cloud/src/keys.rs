@@ -48,7 +48,9 @@ pub enum KeysError {
         source: std::io::Error,
     },
     /// The data folder exists and its master key does not: nothing can be opened, nothing is made anew.
-    #[error("there is data, but no master key at {path}: this data needs the master key {needed}")]
+    #[error(
+        "there is data, but no master key at {path}: give the file of master key {needed} with --master-key FILE"
+    )]
     MasterKeyMissing {
         /// Where it was looked for.
         path: PathBuf,

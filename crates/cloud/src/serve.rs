@@ -37,7 +37,7 @@ const HTTPS_ENDPOINT: &str = "endpoint.https";
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// There is no instance in the folder.
-    #[error("{} holds no Fieldkeep data: start `fieldkeep serve` on it once", .0.display())]
+    #[error("{} holds no Fieldkeep data: give the right folder with --data DIR, or start `fieldkeep serve` on it once", .0.display())]
     NoData(PathBuf),
     /// Another server holds the folder.
     #[error("another fieldkeep already serves {}: stop it first", .0.display())]

@@ -18,6 +18,9 @@ use fieldkeep_logger::{
     name = "fieldkeep-logger",
     version,
     about = "The datalogger of Fieldkeep",
+    after_help = "First steps:\n  fieldkeep-logger enroll 'CLAIM LINE'   once, with the line that the cloud shows\n  \
+                  fieldkeep-logger run                   measure and deliver, until Ctrl-C\n  \
+                  fieldkeep-logger status                how it goes",
     arg_required_else_help = true
 )]
 pub(crate) struct Arguments {
@@ -28,10 +31,16 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Make this machine a device of a project, with the claim line from the cloud.
+    #[command(
+        after_help = "Examples:\n  fieldkeep-logger enroll 'fk1:cloud.example.org:8444:CODE:FINGERPRINT'\n  \
+                      fieldkeep-logger enroll --server https://cloud.example.org:8444 --ca ca.pem --code CODE --dir DIR"
+    )]
     Enroll(EnrollArguments),
     /// Measure, keep and deliver, until told to stop.
+    #[command(after_help = "Example: fieldkeep-logger run --dir DIR --exit-after 60s")]
     Run(RunArguments),
-    /// Tell how the logger in a folder is.
+    /// Tell how the logger in a folder is; ends with 0 when it runs, 1 when not, 2 when the folder is not enrolled.
+    #[command(after_help = "Example: fieldkeep-logger status --dir DIR")]
     Status(StatusArguments),
 }
 
@@ -41,18 +50,18 @@ struct EnrollArguments {
     #[arg(required_unless_present = "server", conflicts_with_all = ["server", "ca", "code"])]
     claim: Option<String>,
     /// The cloud's device port, https://HOST:PORT, instead of a claim line.
-    #[arg(long, requires = "ca", requires = "code")]
+    #[arg(long, value_name = "URL", requires = "ca", requires = "code")]
     server: Option<String>,
     /// The cloud's root certificate, in PEM.
-    #[arg(long, requires = "server")]
+    #[arg(long, value_name = "FILE", requires = "server")]
     ca: Option<PathBuf>,
     /// The code of the claim.
     #[arg(long, requires = "server")]
     code: Option<String>,
-    /// The logger's folder.
+    /// The logger's folder [default: /var/lib/fieldkeep-logger; not as root: ~/.local/state/fieldkeep-logger].
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Where the measurements come from, in a new settings file.
+    /// Where the measurements come from, in a new settings file [default: host].
     #[arg(long)]
     driver: Option<DriverName>,
     /// Enrol anew; key, certificate and journal of before are kept under a dated name.
@@ -75,7 +84,7 @@ enum DriverName {
 
 #[derive(Args)]
 struct RunArguments {
-    /// The logger's folder.
+    /// The logger's folder [default: /var/lib/fieldkeep-logger; not as root: ~/.local/state/fieldkeep-logger].
     #[arg(long)]
     dir: Option<PathBuf>,
     /// End by itself after this long, such as 60s.
@@ -91,7 +100,7 @@ struct RunArguments {
 
 #[derive(Args)]
 struct StatusArguments {
-    /// The logger's folder.
+    /// The logger's folder [default: /var/lib/fieldkeep-logger; not as root: ~/.local/state/fieldkeep-logger].
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Print the status as JSON.
@@ -344,6 +353,9 @@ fn status(arguments: &StatusArguments) -> u8 {
             .lines(is_running, now_us)
             .iter()
             .for_each(|line| println!("{line}"));
+        if !is_running {
+            println!("next: fieldkeep-logger run --dir {dir}");
+        }
     }
     u8::from(!is_running)
 }

@@ -59,8 +59,11 @@ pub struct Enrolled {
 #[derive(Debug, thiserror::Error)]
 pub enum EnrollError {
     /// The claim line cannot be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Claim(#[from] BadClaim),
+    /// The code that was given without a line cannot be one.
+    #[error("the code given with --code has characters that no code has")]
+    Code,
     /// The root certificate's file is none.
     #[error("the file given with --ca holds no certificate")]
     Ca,
@@ -110,6 +113,7 @@ impl EnrollError {
             EnrollError::Claim(_) => {
                 "Copy the whole line from the cloud and put it between single quotes.".to_owned()
             }
+            EnrollError::Code => "Copy the code as the cloud shows it, without spaces.".to_owned(),
             EnrollError::Ca => "Give the ca.pem from the cloud's data folder.".to_owned(),
             EnrollError::AlreadyEnrolled(_) => {
                 "Use another --dir, or add --force: the old key, certificate and journal are then kept under a dated name.".to_owned()
@@ -141,7 +145,10 @@ impl EnrollError {
     /// The exit code of the command: 1 failed, 2 usage, 3 denied, 4 unreachable.
     pub fn exit_code(&self) -> u8 {
         match self {
-            EnrollError::Claim(_) | EnrollError::Ca | EnrollError::AlreadyEnrolled(_) => 2,
+            EnrollError::Claim(_)
+            | EnrollError::Code
+            | EnrollError::Ca
+            | EnrollError::AlreadyEnrolled(_) => 2,
             EnrollError::Post(PostError::Refused { code, .. }) if code.starts_with("claim_") => 3,
             EnrollError::Post(PostError::Refused {
                 status: 401 | 403, ..
@@ -232,7 +239,7 @@ async fn ask(invitation: &Invitation, csr: &str, now_s: u64) -> Result<Answer, E
             ca_pem,
             code,
         } => {
-            let code = claim::check_code(code).ok_or(BadClaim::Code)?;
+            let code = claim::check_code(code).ok_or(EnrollError::Code)?;
             let roots = Arc::new(tls::roots(ca_pem).ok_or(EnrollError::Ca)?);
             let config = tls::client_config(roots, None, now_s)?;
             let answer: Answer =

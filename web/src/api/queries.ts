@@ -78,11 +78,11 @@ export const elementsQuery = (project: string) =>
           }),
         );
       const first = await read();
-      const items = first.items as Element[];
+      const items: Element[] = first.items;
       let next = first.next_cursor;
       while (next) {
         const page = await read(next);
-        items.push(...(page.items as Element[]));
+        items.push(...page.items);
         next = page.next_cursor;
       }
       return { items };
@@ -93,14 +93,12 @@ export const elementsQuery = (project: string) =>
 export const elementQuery = (project: string, element: string) =>
   queryOptions({
     queryKey: ['element', project, element],
-    queryFn: async ({ signal }) => {
-      const answer = await call(
+    queryFn: ({ signal }) =>
+      call(
         api.GET('/api/v1/projects/{project}/elements/{element}', {
           params: { path: { project, element } },
           signal,
         }),
-      );
-      return answer as Element;
-    },
+      ),
     refetchInterval: 60_000,
   });

@@ -14,11 +14,9 @@ export type Series = Schemas['ElementPoints'];
 export type GapReason = Schemas['GapWord'];
 export type Role = Schemas['Role'];
 
+export type Element = Schemas['Element'];
 /** The newest value of an element. */
-export type Latest = Pick<Schemas['LatestValue'], 'time' | 'value' | 'flag'>;
-
-/** The document leaves the shape of `latest` open. */
-export type Element = Omit<Schemas['Element'], 'latest'> & { latest?: Latest | null };
+export type Latest = Schemas['NewestValue'];
 
 /** QARTOD flags: 1 pass, 2 not evaluated, 3 suspect, 4 fail, 9 missing. */
 export const FLAG = { pass: 1, notEvaluated: 2, suspect: 3, fail: 4, missing: 9 } as const;

@@ -46,10 +46,17 @@ export function paintGaps(u: uPlot, scene: Scene, ink: Ink): void {
   });
 }
 
+/** CSS pixels that a gap is drawn wide at least. */
+const LEAST_GAP = 4;
+
 function paintGap({ ctx, px, box, x, ink }: Brush, from: number, to: number, words: string): void {
-  const left = Math.max(box.left, x(from));
-  const right = Math.min(box.left + box.width, x(to));
-  if (right - left < 0.5 * px) return;
+  const [start, end] = [x(from), x(to)];
+  if (end - start < 0.5 * px) return;
+  // An outage of hours in a picture of a year is a pixel wide; some more makes it seen, under data that stays whole.
+  const more = Math.max(0, (LEAST_GAP * px - (end - start)) / 2);
+  const left = Math.max(box.left, start - more);
+  const right = Math.min(box.left + box.width, end + more);
+  if (right <= left) return;
   ctx.save();
   ctx.beginPath();
   ctx.rect(left, box.top, right - left, box.height);
@@ -59,8 +66,8 @@ function paintGap({ ctx, px, box, x, ink }: Brush, from: number, to: number, wor
   ctx.beginPath();
   const step = 8 * px;
   // The hatch is tied to the plot, not to the gap, so that neighbours line up.
-  const start = box.left + Math.floor((left - box.left - box.height) / step) * step;
-  for (let at = start; at < right; at += step) {
+  const first = box.left + Math.floor((left - box.left - box.height) / step) * step;
+  for (let at = first; at < right; at += step) {
     ctx.moveTo(at, box.top + box.height);
     ctx.lineTo(at + box.height, box.top);
   }

@@ -28,6 +28,7 @@ export const en = {
   'sign_in.password': 'Password',
   'sign_in.go': 'Sign in',
   'sign_in.lost': 'Password lost? The operator of this server can make a new sign-in link.',
+  'sign_in.goes_on': 'You are not signed in, or no longer. Sign in to go on where you were.',
   'sign_in.wrong': 'E-mail or password is not right.',
   'sign_in.link_used':
     'This sign-in link has been used or is too old. Ask for a new one, or sign in with your password.',
@@ -73,7 +74,7 @@ export const en = {
   'device.valid': 'until {date} ({span} left)',
   'clock.synchronised': 'synchronised',
   'clock.free_running': 'running free',
-  'clock.free_running_since': 'running free, last set {span} ago',
+  'clock.free_running_since': 'running free, last set {ago}',
   'clock.unset': 'not set',
   'log.debug': 'Debug',
   'log.info': 'Info',
@@ -98,7 +99,6 @@ export const en = {
 
   'element.device': 'Device of this element',
   'element.no_value': 'No value yet',
-  'unit.none': 'no unit',
   'flag.suspect': 'suspect',
   'flag.fail': 'failed',
 
@@ -138,7 +138,7 @@ export const en = {
   'range.choose': 'Dates',
   'range.from': 'From',
   'range.to': 'To',
-  'range.zone': 'Times in {zone} ({short}).',
+  'range.zone': 'Times in {zone}.',
   'range.show': 'Show',
   'range.incomplete': 'Both ends need a date and a time.',
   'range.order': 'The end must be after the beginning.',
@@ -158,6 +158,7 @@ export const en = {
   'live.refused': 'Live data has ended: you are signed out or no longer a member. What you see may be old.',
 
   'chart.label': '{name} over time, in {unit}',
+  'chart.label_plain': '{name} over time',
   'chart.help':
     'Drag to zoom, Ctrl and wheel to zoom around the pointer, Back to undo. With the chart in focus: ← → move, + − zoom, 0 shows all, Shift and ← → read value by value.',
   'legend.raw': 'every point',

@@ -5,7 +5,7 @@ import type { ReactNode } from 'react';
 import { deviceQuery, elementsQuery, logQuery, projectQuery } from '../api/queries';
 import type { Device, Element, LogLine } from '../api/types';
 import { t } from '../i18n/t';
-import { formatDate, formatMoment, formatSpan } from '../time/format';
+import { formatAgo, formatDate, formatMoment, formatSpan } from '../time/format';
 import { byName, nameWithin } from '../ui/names';
 import { PageHead, Panel } from '../ui/Page';
 import { StateMark } from '../ui/StateMark';
@@ -106,7 +106,7 @@ function Facts({ device, zone }: { device: Device; zone: string }) {
 function clockWords({ clock, clock_age_s }: Device): string {
   if (!clock) return t('unknown');
   if (clock === 'free_running' && clock_age_s) {
-    return t('clock.free_running_since', { span: formatSpan(clock_age_s * 1_000) });
+    return t('clock.free_running_since', { ago: formatAgo(0, clock_age_s * 1_000) });
   }
   return t(`clock.${clock}`);
 }
@@ -152,7 +152,7 @@ function Channels({ project, zone, device, elements }: ChannelsProps) {
                 >
                   {nameWithin(element.name, device)}
                 </Link>
-                <span className="text-[13px] text-muted"> {symbolOf(element.unit) || t('unit.none')}</span>
+                <span className="text-[13px] text-muted"> {symbolOf(element.unit)}</span>
               </td>
               <td className="px-4 py-2 text-right">
                 {element.latest ? (

@@ -29,6 +29,7 @@ import { Failed, Loading } from '../ui/states';
 import { useNow } from '../ui/useNow';
 import { useWidth } from '../ui/useWidth';
 import { scaleFor, symbolOf } from '../units/units';
+import { Simulated } from './DeviceBits';
 import { Caption } from './element/Caption';
 import { DrawnTable } from './element/DrawnTable';
 import { Legend } from './element/Legend';
@@ -119,13 +120,16 @@ function ElementView({ project, zone, element }: { project: string; zone: string
         title={name}
         above={
           element.device ? (
-            <Link
-              to="/p/$project/devices/$device"
-              params={{ project, device: element.device }}
-              className="focus-ring rounded"
-            >
-              {device.data?.name ?? t('element.device')}
-            </Link>
+            <span className="flex flex-wrap items-center gap-2">
+              <Link
+                to="/p/$project/devices/$device"
+                params={{ project, device: element.device }}
+                className="focus-ring rounded"
+              >
+                {device.data?.name ?? t('element.device')}
+              </Link>
+              {device.data ? <Simulated device={device.data} /> : null}
+            </span>
           ) : null
         }
       >
@@ -165,7 +169,11 @@ function ElementView({ project, zone, element }: { project: string; zone: string
           <Chart
             scene={scene}
             colour={element.colour ?? null}
-            label={t('chart.label', { name: element.name, unit: unit || t('unit.none') })}
+            label={
+              unit
+                ? t('chart.label', { name: element.name, unit })
+                : t('chart.label_plain', { name: element.name })
+            }
             describedBy={captionId}
             busy={points.isPlaceholderData}
             handlers={{

@@ -11,7 +11,7 @@ import { TopBar } from '../ui/TopBar';
 const route = getRouteApi('/signed-in/p/$project');
 
 const LINK =
-  'focus-ring flex items-center gap-2.5 rounded px-3 text-ink no-underline hover:bg-hover hover:text-ink max-md:h-14 max-md:flex-1 max-md:flex-col max-md:justify-center max-md:gap-1 max-md:text-[13px] md:min-h-9 aria-[current=page]:bg-hover aria-[current=page]:font-semibold aria-[current=page]:text-accent';
+  'focus-ring flex items-center gap-2.5 rounded px-3 text-ink no-underline hover:bg-hover hover:text-ink max-md:h-14 max-md:flex-1 max-md:flex-col max-md:justify-center max-md:gap-1 max-md:text-[13px] md:min-h-9 aria-[current=page]:bg-hover aria-[current=page]:font-semibold aria-[current=page]:text-accent forced-colors:aria-[current=page]:underline';
 
 export function ProjectShell() {
   const { project: id } = route.useParams();

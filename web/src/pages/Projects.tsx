@@ -26,9 +26,7 @@ export function Projects() {
         ) : projects.data.items.length === 0 ? (
           <Empty title={t('projects.empty')}>
             <p>{t('projects.empty_next')}</p>
-            <code className="rounded bg-hover px-2 py-1">
-              fieldkeep admin project create --name NAME --data DIR
-            </code>
+            <code className="rounded bg-hover px-2 py-1">fieldkeep admin project create NAME --data DIR</code>
           </Empty>
         ) : (
           <ul className="flex flex-col gap-2">

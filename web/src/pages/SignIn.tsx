@@ -35,6 +35,7 @@ function failure(error: unknown, byLink: boolean): string {
 export function SignIn() {
   useTitle(t('sign_in.title'));
   const { next } = route.useSearch();
+  const [cameByLink] = useState(() => token !== null);
   const client = useQueryClient();
   const navigate = useNavigate();
   const [me, setMe] = useState<Me | null>(() => client.getQueryData(meQuery.queryKey) ?? null);
@@ -72,7 +73,11 @@ export function SignIn() {
       ) : me?.must_set_password ? (
         <ChoosePassword me={me} done={() => enter({ ...me, must_set_password: false })} />
       ) : (
-        <PasswordForm linkFailure={link.error ? failure(link.error, true) : null} enter={enter} />
+        <PasswordForm
+          linkFailure={link.error ? failure(link.error, true) : null}
+          goesOn={next !== undefined && !cameByLink}
+          enter={enter}
+        />
       )}
     </main>
   );
@@ -87,7 +92,14 @@ function Complaint({ children }: { children: string }) {
   );
 }
 
-function PasswordForm({ linkFailure, enter }: { linkFailure: string | null; enter: (me: Me) => void }) {
+interface PasswordFormProps {
+  linkFailure: string | null;
+  /** Something was asked for that needs signing in first. */
+  goesOn: boolean;
+  enter: (me: Me) => void;
+}
+
+function PasswordForm({ linkFailure, goesOn, enter }: PasswordFormProps) {
   const signIn = useMutation({
     meta: { signsIn: true },
     mutationFn: (body: { email: string; password: string }) =>
@@ -103,7 +115,7 @@ function PasswordForm({ linkFailure, enter }: { linkFailure: string | null; ente
   return (
     <form onSubmit={submit} className="flex flex-col gap-4">
       <h1 className="font-semibold text-[15px]">{t('sign_in.title')}</h1>
-      {complaint ? <Complaint>{complaint}</Complaint> : null}
+      {complaint ? <Complaint>{complaint}</Complaint> : goesOn ? <p>{t('sign_in.goes_on')}</p> : null}
       <TextField name="email" type="email" autoComplete="username" required label={t('sign_in.email')} />
       <TextField
         name="password"

@@ -9,6 +9,7 @@ const H = 28;
 interface Shape {
   band: string;
   line: string;
+  dots: string;
 }
 
 /** The outlines of a picture, in a box of 100 by 28. */
@@ -31,13 +32,16 @@ export function sparkPaths(drawn: Drawn): Shape {
     `${x((drawn.t[i] ?? 0) + drawn.widthMs / 2).toFixed(1)} ${y(values[i] ?? 0).toFixed(1)}`;
   const path = (run: number[], values: number[]) => run.map((i) => place(i, values)).join('L');
   const line = runs.map((run) => `M${path(run, drawn.mean)}`).join('');
+  // A lone bucket is a line of no length, which round ends make a dot.
+  const lone = runs.filter((run) => run.length === 1);
+  const dots = lone.map((run) => `M${path(run, drawn.mean)}h0`).join('');
   const band = runs.map((run) => `M${path(run, drawn.max)}L${path(run.toReversed(), drawn.min)}Z`).join('');
-  return { band, line };
+  return { band, line, dots };
 }
 
 export const Spark = memo(function Spark({ drawn }: { drawn: Drawn | undefined }) {
   if (!drawn || drawn.t.length < 2) return <span className="block h-7" />;
-  const { band, line } = sparkPaths(drawn);
+  const { band, line, dots } = sparkPaths(drawn);
   return (
     <svg
       viewBox={`0 0 ${W} ${H}`}
@@ -47,6 +51,13 @@ export const Spark = memo(function Spark({ drawn }: { drawn: Drawn | undefined }
     >
       <path d={band} fill="currentColor" className="opacity-40" />
       <path d={line} stroke="currentColor" strokeWidth="1.5" vectorEffect="non-scaling-stroke" fill="none" />
+      <path
+        d={dots}
+        stroke="currentColor"
+        strokeWidth="3"
+        strokeLinecap="round"
+        vectorEffect="non-scaling-stroke"
+      />
     </svg>
   );
 });

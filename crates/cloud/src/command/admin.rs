@@ -42,6 +42,9 @@ enum Verb {
     #[command(subcommand)]
     Project(ProjectVerb),
     /// Print one line that enrols one logger, once, within 24 hours
+    #[command(
+        after_help = "Example: fieldkeep admin claim --project Demo --name \"Bridge\" --data DIR"
+    )]
     Claim {
         /// The project, by id or name
         #[arg(long)]
@@ -54,6 +57,9 @@ enum Verb {
         simulated: bool,
     },
     /// Make a key for a script; it is shown once
+    #[command(
+        after_help = "Example: fieldkeep admin api-key --project Demo --role viewer --expires 30d --data DIR"
+    )]
     ApiKey {
         /// The project, by id or name
         #[arg(long)]
@@ -61,14 +67,17 @@ enum Verb {
         /// viewer, auditor, editor or administrator
         #[arg(long)]
         role: String,
-        /// What the key is for
+        /// What the key is for, shown in the list of keys
         #[arg(long, default_value = "Command line")]
         name: String,
-        /// When it ends (7d, 12h); without it, never
-        #[arg(long, value_parser = super::duration)]
+        /// How long it is good (7d, 12h); without it, for ever
+        #[arg(long, value_name = "TIME", value_parser = super::duration)]
         expires: Option<std::time::Duration>,
     },
     /// Let a person into a project, or change their role there
+    #[command(
+        after_help = "Example: fieldkeep admin member you@example.org --project Demo --role editor --data DIR"
+    )]
     Member {
         /// The person's e-mail; somebody who has signed in before
         email: String,
@@ -80,17 +89,24 @@ enum Verb {
         role: String,
     },
     /// Print a link that signs an operator in, once, within 15 minutes
+    #[command(
+        after_help = "Example: fieldkeep admin sign-in-link you@example.org --data DIR --master-key FILE"
+    )]
     SignInLink {
         /// The operator's e-mail; on an instance without people this makes the first operator
         email: String,
     },
     /// Look at everything that commonly goes wrong; each line is ok or says what to do
+    #[command(after_help = "Example: fieldkeep admin doctor --data DIR --master-key FILE")]
     Doctor,
 }
 
 #[derive(Debug, Subcommand)]
 enum ProjectVerb {
     /// Make a project
+    #[command(
+        after_help = "Example: fieldkeep admin project create \"Tide gauges\" --zone Europe/Copenhagen --data DIR"
+    )]
     Create {
         /// Its name
         name: String,

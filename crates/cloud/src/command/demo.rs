@@ -42,7 +42,7 @@ pub(super) struct Arguments {
     #[arg(long, default_value = "demo")]
     dir: PathBuf,
     /// End by itself after this long (60s, 5min, 1h), with a summary
-    #[arg(long, value_parser = super::duration)]
+    #[arg(long, value_name = "TIME", value_parser = super::duration)]
     exit_after: Option<Duration>,
     #[command(flatten)]
     listen: Listen,

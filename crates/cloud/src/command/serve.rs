@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     listen: Listen,
     /// Settings (TOML); `cloud/config.default.toml` explains each
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Start although the settings hold keys that this version does not know; each is reported
     #[arg(long)]

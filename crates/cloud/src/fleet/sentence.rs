@@ -155,6 +155,9 @@ fn ago(age_us: i64) -> String {
     if age_us < 0 {
         return format!("{} ahead of this clock", span(age_us.saturating_neg()));
     }
+    if age_us < 1_000_000 {
+        return "just now".to_owned();
+    }
     format!("{} ago", span(age_us))
 }
 

@@ -22,11 +22,7 @@ export function Legend({ name, unit, scene, statistics }: LegendProps) {
   return (
     <div className="flex flex-wrap items-center justify-between gap-x-6 gap-y-1 text-[13px]">
       <p className="flex flex-wrap items-center gap-x-4 gap-y-1">
-        <span className="font-semibold">
-          {name}
-          {', '}
-          {unit || t('unit.none')}
-        </span>
+        <span className="font-semibold">{unit ? `${name}, ${unit}` : name}</span>
         <span className="flex items-center gap-1.5 text-muted">
           <Sample raw={raw} />
           {t(raw ? 'legend.raw' : 'legend.envelope')}

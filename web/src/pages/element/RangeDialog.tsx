@@ -43,6 +43,7 @@ function RangeForm({ range, zone, go }: RangeDialogProps) {
   const [fault, setFault] = useState<string | null>(null);
   // What was shown when the form opened; the live edge must not type over what somebody types.
   const [shown] = useState(range);
+  const short = zoneAbbreviation(shown.to, zone);
   const submit = (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
     const form = new FormData(event.currentTarget);
@@ -71,7 +72,7 @@ function RangeForm({ range, zone, go }: RangeDialogProps) {
         </label>
       ))}
       <p className="text-[13px] text-muted">
-        {t('range.zone', { zone, short: zoneAbbreviation(shown.to, zone) })}
+        {t('range.zone', { zone: short === zone ? zone : `${zone} (${short})` })}
       </p>
       {fault ? (
         <p role="alert" className="text-alarm">

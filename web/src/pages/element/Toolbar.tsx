@@ -24,7 +24,7 @@ interface ToolbarProps {
 
 const GROUP = 'flex rounded border border-line-strong bg-panel';
 const SEGMENT =
-  'focus-ring min-h-9 min-w-11 cursor-pointer border-line-strong border-l px-2.5 font-medium first:rounded-l first:border-l-0 last:rounded-r hover:bg-hover data-selected:bg-accent data-selected:text-on-accent max-sm:px-1 pointer-coarse:min-h-11';
+  'focus-ring min-h-9 min-w-11 cursor-pointer whitespace-nowrap border-line-strong border-l px-2.5 font-medium first:rounded-l first:border-l-0 last:rounded-r hover:bg-hover data-selected:bg-accent data-selected:text-on-accent forced-colors:data-selected:bg-[SelectedItem] forced-colors:data-selected:text-[SelectedItemText] forced-colors:data-selected:forced-color-adjust-none max-sm:min-w-0 max-sm:px-1 max-[359px]:text-[13px] pointer-coarse:min-h-11';
 
 export function Toolbar(props: ToolbarProps) {
   const { view, range, zone, table, go } = props;

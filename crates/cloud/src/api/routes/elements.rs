@@ -4,7 +4,7 @@ use fieldkeep_protocol::ElementId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::points::Value;
+use super::points::NewestValue;
 use crate::access::{Grant, Read, Session, Write};
 use crate::api::App;
 use crate::api::door::{At, Body, Created, Json, Query, nullable};
@@ -35,7 +35,7 @@ pub(super) struct ElementView {
     /// How often a value is due; 0 on events.
     interval_us: Option<u64>,
     created: Time,
-    latest: Option<Value>,
+    latest: Option<NewestValue>,
 }
 
 /// Where an element's points come from.
@@ -185,7 +185,7 @@ async fn with_latest(
 ) -> Result<ElementView, Problem> {
     let mut view = show(element);
     let newest = app.series.latest(grant, view.id.0).await.map_err(series)?;
-    view.latest = newest.map(Value::from);
+    view.latest = newest.map(NewestValue::from);
     Ok(view)
 }
 

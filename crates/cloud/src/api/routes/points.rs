@@ -414,14 +414,14 @@ pub(super) struct LatestValue {
 
 /// The newest value, as part of an element.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Value {
+pub(super) struct NewestValue {
     time: Time,
     value: f64,
     /// QARTOD: 1 pass, 2 not evaluated, 3 suspect, 4 fail.
     flag: u8,
 }
 
-impl From<Point> for Value {
+impl From<Point> for NewestValue {
     fn from(point: Point) -> Self {
         Self {
             time: point.time.into(),

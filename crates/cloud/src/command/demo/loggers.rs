@@ -11,7 +11,7 @@ use fieldkeep_protocol::{DeviceId, ProjectId};
 use tokio::process::{Child, Command};
 
 use crate::access::{self, Task};
-use crate::pki::NewClaim;
+use crate::pki::{Endpoints, NewClaim};
 use crate::serve::Base;
 
 /// What one logger of the demo is.
@@ -68,7 +68,14 @@ impl Logger {
 
     /// Enrols through a claim unless the folder holds a certificate from an earlier start.
     pub(super) async fn enrol(&self, base: &Base, project: ProjectId) -> Result<&'static str> {
-        if self.folder.join("device.pem").exists() {
+        let known = self.folder.join("device.toml");
+        if known.exists() {
+            let endpoints = base.pki.endpoints().await?;
+            let endpoints = endpoints.context("the cloud has no address for devices")?;
+            let text = readdressed(&tokio::fs::read_to_string(&known).await?, &endpoints);
+            let new = self.folder.join("device.toml.new");
+            tokio::fs::write(&new, text).await?;
+            tokio::fs::rename(&new, &known).await?;
             return Ok("enrolled before");
         }
         tokio::fs::create_dir_all(&self.folder).await?;
@@ -81,7 +88,8 @@ impl Logger {
         };
         let claim = base.pki.create_claim(&session.grant(), new).await?;
         let output = Command::new(program()?)
-            .args(["enroll", claim.line.as_str(), "--dir"])
+            // What an enrolment that was cut short left behind is kept aside.
+            .args(["enroll", claim.line.as_str(), "--force", "--dir"])
             .arg(&self.folder)
             .stdin(Stdio::null())
             .output()
@@ -147,6 +155,16 @@ impl Logger {
     }
 }
 
+/// A logger's `device.toml` with the addresses of this start: the ports may be others than before, and the name too.
+fn readdressed(text: &str, endpoints: &Endpoints) -> String {
+    let line = |line: &str| match line.split(' ').next() {
+        Some("mqtt") => format!("mqtt = \"{}\"\n", endpoints.mqtt),
+        Some("https") => format!("https = \"{}\"\n", endpoints.device),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
 fn summary(output: &str) -> Option<Sums> {
     let line: serde_json::Value = serde_json::from_str(output.lines().last()?).ok()?;
     Some(Sums {
@@ -175,4 +193,21 @@ fn program() -> Result<PathBuf> {
         );
     }
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_logger_follows_the_cloud_to_other_ports() {
+        let before =
+            "device = \"d\"\nproject = \"p\"\nmqtt = \"localhost:1\"\nhttps = \"localhost:2\"\n";
+        let endpoints = Endpoints {
+            device: "vm:4".to_owned(),
+            mqtt: "vm:3".to_owned(),
+        };
+        let after = "device = \"d\"\nproject = \"p\"\nmqtt = \"vm:3\"\nhttps = \"vm:4\"\n";
+        assert_eq!(readdressed(before, &endpoints), after);
+    }
 }
