@@ -99,10 +99,13 @@ async fn a_cloned_journal_is_a_fork_and_both_stay_readable() -> Result<()> {
             );
         }
     }
-    let branches = epochs(&scene).await?[0]["branches"]
-        .as_i64()
-        .unwrap_or_default();
-    assert!(branches >= 1, "the fork shows in the ledger");
+    // The copy's records went out under the same numbers, or it noticed first and left the epoch.
+    let epochs = epochs(&scene).await?;
+    let branches = epochs[0]["branches"].as_i64().unwrap_or_default();
+    assert!(
+        epochs.len() > 1 || branches > 1,
+        "the fork shows in the ledger: {epochs:?}"
+    );
     Ok(())
 }
 
