@@ -18,6 +18,9 @@ use crate::stream::{Identity, Stream};
 
 /// Devices kept in memory, one to two KiB each.
 const KEPT: usize = 65_536;
+/// Epochs of one device. A journal begins one when its continuity is in doubt, some in a lifetime; a device that invents
+/// them without end must not fill memory and disk.
+pub(crate) const EPOCHS: usize = if cfg!(test) { 48 } else { 4_096 };
 /// Streams whose numbers come from the device; the cloud numbers none so far.
 const NUMBERED_BY_DEVICE: i64 = 1;
 
@@ -72,6 +75,9 @@ impl Device {
         let _making = self.making.lock().await;
         if let Some(stream) = self.stream(database, epoch).await? {
             return Ok(stream);
+        }
+        if self.streams(database).await?.len() >= EPOCHS {
+            return Err(StoreError::TooManyEpochs(self.id));
         }
         // A caller that gave up after the commit leaves a row that memory does not know.
         let key = [

@@ -42,6 +42,9 @@ pub enum StoreError {
         /// The limit.
         most: u64,
     },
+    /// The device has begun as many epochs as one device may: a quota, like a full disk.
+    #[error("{0} has begun too many epochs")]
+    TooManyEpochs(DeviceId),
     /// The store has been closed.
     #[error("the measurement store is closed")]
     Closed,
@@ -53,6 +56,7 @@ impl StoreError {
         match self {
             Self::Sql(error) => matches!(error, SqlError::Full(_)),
             Self::Commit(error) => matches!(**error, SqlError::Full(_)),
+            Self::TooManyEpochs(_) => true,
             _ => false,
         }
     }
@@ -64,8 +68,8 @@ pub enum AppendError {
     /// The bytes are not what they should be and never will be: quarantine them.
     #[error("undecodable: {0}")]
     Undecodable(DecodeError),
-    /// The disk is full; the device keeps it and comes back later.
-    #[error("the disk is full")]
+    /// The disk or a quota is full; the device keeps it and comes back later.
+    #[error("the disk or a quota is full")]
     Full(#[source] StoreError),
     /// The store failed; nothing was acknowledged, the device sends it again.
     #[error("the measurement store is not available")]

@@ -50,6 +50,27 @@ async fn the_same_batch_many_times_at_once_is_stored_once() {
 }
 
 #[tokio::test]
+async fn a_device_cannot_begin_epochs_without_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let most = u64::try_from(crate::devices::EPOCHS).unwrap();
+    for epoch in 1..=most {
+        let bytes = simple(epoch, 0, [0; 32], &[1.0]);
+        store.append(origin(1), &bytes, received()).await.unwrap();
+    }
+    let one_more = simple(most + 1, 0, [0; 32], &[1.0]);
+    let refused = store.append(origin(1), &one_more, received()).await;
+    assert!(matches!(refused, Err(AppendError::Full(_))), "{refused:?}");
+    // The epochs that it has go on, and so do other devices.
+    let next = simple(1, 1, [0; 32], &[2.0]);
+    store.append(origin(1), &next, received()).await.unwrap();
+    store
+        .append(origin(2), &one_more, received())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_fork_is_kept_beside_the_first_and_follows_its_own_chain() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
