@@ -55,6 +55,8 @@ pub struct Receipt {
     pub from: Timestamp,
     /// Its latest time.
     pub to: Timestamp,
+    /// How far its times can be believed.
+    pub clock: ClockQuality,
 }
 
 /// The answer to a channel table.
@@ -289,6 +291,7 @@ impl Inner {
             readable: table.is_some(),
             from: arrival.batch.min_time(),
             to: arrival.batch.max_time(),
+            clock: header.clock,
         };
         let key = self.keys.current(device.project, arrival.received).await?;
 

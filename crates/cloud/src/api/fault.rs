@@ -102,7 +102,9 @@ pub(super) fn series(error: SeriesError) -> Problem {
             | StoreError::Commit(_)
             | StoreError::Key(_)
             | StoreError::Damaged { .. }
-            | StoreError::Encryption,
+            | StoreError::Encryption
+            // Only devices begin epochs.
+            | StoreError::TooManyEpochs(_),
         ) => Problem::internal("the measurement store failed", &error),
     }
 }

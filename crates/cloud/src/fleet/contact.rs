@@ -68,11 +68,7 @@ pub(super) struct Reported {
 
 impl Reported {
     fn new(state: &State<'_>, at: Timestamp) -> Self {
-        let (clock, clock_age_s) = match state.clock {
-            ClockQuality::Synchronised => ("synchronised", None),
-            ClockQuality::FreeRunning { age_s } => ("free_running", Some(age_s)),
-            ClockQuality::Unset => ("unset", None),
-        };
+        let (clock, clock_age_s) = written(state.clock);
         Self {
             at_us: at.as_micros(),
             epoch: state.epoch.0,
@@ -94,6 +90,15 @@ impl Reported {
             ("unset", None) => Some(ClockQuality::Unset),
             _ => None,
         }
+    }
+}
+
+/// A clock's quality as it is kept.
+fn written(clock: ClockQuality) -> (&'static str, Option<u32>) {
+    match clock {
+        ClockQuality::Synchronised => ("synchronised", None),
+        ClockQuality::FreeRunning { age_s } => ("free_running", Some(age_s)),
+        ClockQuality::Unset => ("unset", None),
     }
 }
 
@@ -165,11 +170,19 @@ impl Fleet {
         self.change(session, |contact, now| contact.seen = Some(now));
     }
 
-    /// A batch came whose newest record has this time.
-    pub fn stored(&self, session: &DeviceSession, newest: Timestamp) {
+    /// A batch came whose newest record has this time, of a clock of this quality.
+    pub fn stored(&self, session: &DeviceSession, newest: Timestamp, clock: ClockQuality) {
         let elapsed = self.0.clock.elapsed();
         self.change(session, |contact, now| {
             contact.seen = Some(now);
+            // A device says its state at the start of a session, before it has heard the time; its batches know better.
+            if contact.record.is_none_or(|known| known <= newest)
+                && let Some(reported) = &mut contact.detail.reported
+            {
+                let (word, age_s) = written(clock);
+                word.clone_into(&mut reported.clock);
+                reported.clock_age_s = age_s;
+            }
             contact.record = contact.record.max(Some(newest));
             contact.detail.arrived_us = Some(now.as_micros());
             contact.arrived(elapsed);

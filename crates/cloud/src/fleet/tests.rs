@@ -44,8 +44,8 @@ async fn contact_is_known_at_once_and_elsewhere_once_written() {
 
     here.connected(&session).await.unwrap();
     here.expects(&session, 10_000_000);
-    here.stored(&session, ago(&bench, 1));
-    here.stored(&session, ago(&bench, 500));
+    here.stored(&session, ago(&bench, 1), ClockQuality::Synchronised);
+    here.stored(&session, ago(&bench, 500), ClockQuality::Unset);
     here.reported(
         &session,
         &Reported {
@@ -64,6 +64,11 @@ async fn contact_is_known_at_once_and_elsewhere_once_written() {
     assert_eq!(known.sentence, "Last record 1 s ago.");
     assert_eq!(known.last_record, Some(ago(&bench, 1)));
     assert_eq!(known.clock, Some(ClockQuality::FreeRunning { age_s: 8 }));
+    // Late records say nothing of the clock as it is; newer ones do.
+    here.stored(&session, ago(&bench, 500), ClockQuality::Unset);
+    here.stored(&session, bench.clock.now(), ClockQuality::Synchronised);
+    let newer = status(&bench, &here, &device).await;
+    assert_eq!(newer.clock, Some(ClockQuality::Synchronised));
     let journal = known.journal.unwrap();
     assert_eq!(
         (journal.epoch, journal.oldest, journal.next),
@@ -119,7 +124,7 @@ async fn every_device_has_its_own_status() {
     let fleet = fleet(&bench);
     let session = bench.pki.authenticate(&one.peer()).await.unwrap();
     fleet.connected(&session).await.unwrap();
-    fleet.stored(&session, bench.clock.now());
+    fleet.stored(&session, bench.clock.now(), ClockQuality::Synchronised);
     let all = fleet.statuses(&reader(&bench).grant()).await.unwrap();
     let found: Vec<_> = all
         .iter()

@@ -119,7 +119,7 @@ pub(super) async fn receive(
 async fn batch(inner: &Inner, session: &DeviceSession, bytes: &[u8]) -> Result<(), Unkept> {
     let receipt = inner.series.append(session, bytes).await?;
     if receipt.outcome != Outcome::Duplicate && !receipt.held {
-        inner.fleet.stored(session, receipt.to);
+        inner.fleet.stored(session, receipt.to, receipt.clock);
     }
     let (first, last) = (receipt.range.first, receipt.range.end().saturating_sub(1));
     if let Outcome::Fork { branch } = receipt.outcome {
