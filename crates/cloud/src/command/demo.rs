@@ -13,14 +13,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use fieldkeep_protocol::{DeviceId, ProjectId};
+use fieldkeep_protocol::ProjectId;
 
 use super::{Failure, Listen, admin, print_line, say};
 use crate::access::{self, Role, Task};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::serve::{Base, Running, Server};
-use loggers::Logger;
+use loggers::{Logger, Sums};
 
 const PROJECT: &str = "Demo";
 const OPERATOR: &str = "operator@localhost";
@@ -59,8 +59,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         () = sleep_for(arguments.exit_after) => Ok(()),
         failure = demo.watch() => Err(failure),
     };
-    demo.stop(arguments.json).await?;
-    ended.map_err(Failure::from)
+    let stopped = demo.stop(arguments.json).await;
+    ended?;
+    stopped
 }
 
 async fn sleep_for(time: Option<Duration>) {
@@ -115,26 +116,36 @@ impl Demo {
         }
     }
 
-    /// Loggers first, so that what they sampled is delivered; then the cloud.
+    /// Loggers first, so that what they sampled is delivered; then the cloud, whatever failed before.
     async fn stop(self, json: bool) -> Result<(), Failure> {
         say(json, "step", "Stopping …");
-        let mut sampled = 0;
-        let mut acknowledged = 0;
-        let mut devices = Vec::new();
-        for mut logger in self.loggers.into_inner() {
-            let sums = logger.stop(STOP).await?;
-            sampled += sums.sampled;
-            acknowledged += sums.acknowledged;
-            devices.push(logger.device()?);
-        }
-        let stored = stored(&self.running.server, self.project, &devices).await?;
+        let mut loggers = self.loggers.into_inner();
+        let sums = stop_loggers(&mut loggers).await;
+        let stored = stored(&self.running.server, self.project, &loggers).await;
         self.running.stop().await;
+        let (sums, stored) = (sums?, stored?);
         let line = format!(
-            "Records sampled {sampled}, acknowledged {acknowledged}, stored in all {stored}"
+            "Records sampled {}, acknowledged {}, stored in all {stored}",
+            sums.sampled, sums.acknowledged
         );
         say(json, "summary", &line);
         Ok(())
     }
+}
+
+async fn stop_loggers(loggers: &mut [Logger]) -> Result<Sums> {
+    let mut sums = Sums::default();
+    let mut failed = None;
+    for logger in loggers {
+        match logger.stop(STOP).await {
+            Ok(one) => {
+                sums.sampled += one.sampled;
+                sums.acknowledged += one.acknowledged;
+            }
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    failed.map_or(Ok(sums), Err)
 }
 
 /// Ports that a first user remembers, on this machine alone unless it has a name; others where those are taken.
@@ -206,13 +217,14 @@ async fn announce(running: &Running, project: ProjectId, arguments: &Arguments) 
     Ok(())
 }
 
-async fn stored(server: &Server, project: ProjectId, devices: &[DeviceId]) -> Result<u64> {
+async fn stored(server: &Server, project: ProjectId, loggers: &[Logger]) -> Result<u64> {
     let session = access::system(Task::Demo).project(project);
     let mut records = 0;
-    for device in devices {
+    for logger in loggers {
+        let device = logger.device()?;
         records += server
             .series
-            .totals(&session.grant(), *device)
+            .totals(&session.grant(), device)
             .await?
             .records;
     }

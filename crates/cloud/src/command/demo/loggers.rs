@@ -41,7 +41,8 @@ pub(super) fn plans() -> [Plan; 2] {
     ]
 }
 
-/// What one logger did while it ran.
+/// What loggers did while they ran.
+#[derive(Default)]
 pub(super) struct Sums {
     pub(super) sampled: u64,
     pub(super) acknowledged: u64,
