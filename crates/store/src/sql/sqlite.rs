@@ -12,7 +12,10 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteRow, SqliteSynchronous, SqliteTypeInfo,
 };
-use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr, TypeInfo, ValueRef};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr, TypeInfo, ValueRef,
+};
+use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use super::value::Cell;
@@ -21,6 +24,17 @@ use super::{Row, SqlError, Value};
 const READERS: u32 = 4;
 /// SQLite's compiled limit is 32,766 placeholders a statement.
 const PLACEHOLDERS: usize = 30_000;
+
+/// How often and how long apart an opening that found the file locked tries again: ten seconds in all.
+const LOCKED_TRIES: u32 = 400;
+const LOCKED_REST: Duration = Duration::from_millis(25);
+/// SQLite's result codes; a wrong key looks like a file that is no database.
+const BUSY: u32 = 5;
+const FULL: u32 = 13;
+const NOT_A_DATABASE: u32 = 26;
+
+/// Set when the C library is ready in this process; see [`start`].
+static STARTED: OnceCell<()> = OnceCell::const_new();
 
 #[derive(Clone, Debug)]
 pub(super) struct Sqlite {
@@ -41,6 +55,7 @@ impl Sqlite {
         // Before SQLCipher does it: this way OpenSSL installs no exit handler, which would free its tables under
         // connection threads that are still closing. `.cargo/config.toml` does the same for SQLCipher's own.
         openssl_sys::init();
+        STARTED.get_or_try_init(start).await.map_err(classify)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -55,16 +70,8 @@ impl Sqlite {
             .pragma("journal_size_limit", "67108864")
             .pragma("temp_store", "MEMORY")
             .busy_timeout(Duration::from_secs(10));
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options.clone())
-            .await
-            .map_err(classify)?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .connect_with(options)
-            .await
-            .map_err(classify)?;
+        let writer = connect(1, &options).await?;
+        let readers = connect(READERS, &options).await?;
         Ok(Self { writer, readers })
     }
 
@@ -184,6 +191,29 @@ impl Drop for Open {
     }
 }
 
+/// Lets the C library start on one thread alone: SQLite counts as started before SQLCipher's part of the start has run,
+/// and a key that another thread gives in between is refused.
+async fn start() -> Result<(), sqlx::Error> {
+    let nothing = SqliteConnectOptions::new().in_memory(true);
+    nothing.connect().await?.close().await
+}
+
+/// Turning a new file's log to WAL takes an exclusive lock, for which SQLite does not wait: where two processes open it
+/// at once, one of them is told that it is locked, and tries again here.
+async fn connect(most: u32, options: &SqliteConnectOptions) -> Result<SqlitePool, SqlError> {
+    let mut tries = LOCKED_TRIES;
+    loop {
+        let pool = SqlitePoolOptions::new().max_connections(most);
+        match pool.connect_with(options.clone()).await {
+            Err(error) if tries > 0 && primary_code(&error) == Some(BUSY) => {
+                tries -= 1;
+                tokio::time::sleep(LOCKED_REST).await;
+            }
+            connected => return connected.map_err(classify),
+        }
+    }
+}
+
 fn key_pragma(key: &[u8; 32]) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(72));
     text.push_str("\"x'");
@@ -235,21 +265,22 @@ fn cell(row: &SqliteRow, column: usize) -> Result<Cell, SqlError> {
     cell.map_err(|_| SqlError::Column { column })
 }
 
-/// SQLite's primary result codes: 13 full disk, 26 not a database (a wrong key looks like this).
 fn classify(error: sqlx::Error) -> SqlError {
-    let code = match &error {
-        sqlx::Error::Database(database) if database.is_unique_violation() => {
-            return SqlError::Duplicate(error);
-        }
-        sqlx::Error::Database(database) => database
-            .code()
-            .and_then(|code| code.parse::<u32>().ok())
-            .map(|code| code & 0xff),
-        _ => None,
-    };
-    match code {
-        Some(13) => SqlError::Full(error),
-        Some(26) => SqlError::WrongKey(error),
+    if matches!(&error, sqlx::Error::Database(database) if database.is_unique_violation()) {
+        return SqlError::Duplicate(error);
+    }
+    match primary_code(&error) {
+        Some(FULL) => SqlError::Full(error),
+        Some(NOT_A_DATABASE) => SqlError::WrongKey(error),
         _ => SqlError::Engine(error),
     }
+}
+
+/// SQLite's result code without its details.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let sqlx::Error::Database(database) = error else {
+        return None;
+    };
+    let code: u32 = database.code()?.parse().ok()?;
+    Some(code & 0xff)
 }
