@@ -32,6 +32,7 @@ mod writer;
 pub use append::{ChannelsReceipt, Outcome, Receipt};
 pub use arrivals::{Arrival, Arrived, ArrivedChannel};
 pub use buckets::{Bucket, Buckets, MOST_BUCKETS};
+pub use changes::{Change, ChangeCause, Changes, Revision};
 pub use cipher::{ProjectKey, ProjectKeyFuture, ProjectKeys};
 pub use error::{AppendError, KeyUnavailable, StoreError};
 pub use fieldkeep_protocol::channels::Kind as ChannelKind;
