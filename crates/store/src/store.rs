@@ -18,10 +18,16 @@ use crate::sql::{Database, DatabaseKey, Migration};
 use crate::tables::Tables;
 use crate::writer::{Item, Writer};
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    number: 1,
-    sql: include_str!("../migrations/sqlite/0001_first.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        number: 1,
+        sql: include_str!("../migrations/sqlite/0001_first.sql"),
+    },
+    Migration {
+        number: 2,
+        sql: include_str!("../migrations/sqlite/0002_tiers.sql"),
+    },
+];
 
 /// Arrivals that a slow listener may lag behind before it has to ask the rows.
 const ARRIVALS: usize = 4_096;
