@@ -25,6 +25,10 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/sqlite/0001_first.sql"),
     },
     Migration {
+        number: 2,
+        sql: include_str!("../migrations/sqlite/0002_tiers.sql"),
+    },
+    Migration {
         number: 4,
         sql: include_str!("../migrations/sqlite/0004_changes.sql"),
     },
