@@ -16,6 +16,7 @@ mod error;
 mod explain;
 mod feed;
 mod gaps;
+mod known;
 mod latest;
 mod ledger;
 mod projects;

@@ -6,6 +6,7 @@ mod crowd;
 mod damage;
 mod full;
 mod kill;
+mod known;
 mod model;
 mod reads;
 mod secrecy;

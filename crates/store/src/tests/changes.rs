@@ -258,8 +258,11 @@ async fn read(store: &Store, device: u8, channel: &str, range: TimeRange) -> Vec
     page.points
 }
 
-/// Batches out of order, some of them twice, and channel tables somewhere among them.
-fn history(chance: &mut Chance) -> Vec<(u8, Option<u64>, Vec<u8>)> {
+/// A device's batch, or the channel table of one of its epochs.
+pub(super) type Message = (u8, Option<u64>, Vec<u8>);
+
+/// Batches out of order, and channel tables somewhere among them.
+pub(super) fn history(chance: &mut Chance) -> Vec<Message> {
     let mut all: Vec<_> = journals(chance)
         .into_iter()
         .map(|(device, bytes)| (device, None, bytes))
@@ -276,15 +279,15 @@ fn history(chance: &mut Chance) -> Vec<(u8, Option<u64>, Vec<u8>)> {
     all
 }
 
-async fn send(store: &Store, (device, table, bytes): &(u8, Option<u64>, Vec<u8>)) {
+pub(super) async fn send(store: &Store, (device, table, bytes): &Message, received: Timestamp) {
     let origin = origin(*device);
     if table.is_some() {
         store
-            .append_channels(origin, bytes, received())
+            .append_channels(origin, bytes, received)
             .await
             .unwrap();
     } else {
-        store.append(origin, bytes, received()).await.unwrap();
+        store.append(origin, bytes, received).await.unwrap();
     }
 }
 
@@ -300,7 +303,7 @@ async fn pulling_by_changes_ends_at_the_truth_whatever_the_order_of_arrival() {
             points: Vec::new(),
         };
         for message in history(&mut chance) {
-            send(&store, &message).await;
+            send(&store, &message, received()).await;
             if chance.one_in(3) {
                 let limit = usize::try_from(1 + chance.below(9)).unwrap();
                 copy.pull(&store, limit).await;
@@ -325,7 +328,7 @@ async fn pulling_while_everything_arrives_misses_nothing() {
                 let (store, history) = (store.clone(), history.clone());
                 tokio::spawn(async move {
                     for message in history.iter().filter(|message| message.0 == device) {
-                        send(&store, message).await;
+                        send(&store, message, received()).await;
                     }
                 })
             })
