@@ -11,6 +11,7 @@ pub mod page;
 pub mod problem;
 
 mod fault;
+mod formats;
 mod headers;
 mod routes;
 mod streams;

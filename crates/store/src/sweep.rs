@@ -32,7 +32,8 @@ pub(crate) struct Wanted {
     pub(crate) device: Arc<Device>,
     pub(crate) streams: Vec<Arc<Stream>>,
     channels: Vec<(String, Vec<(i64, i64)>)>,
-    from: i64,
+    /// The earliest instant that is read of it.
+    pub(crate) from: i64,
     to: i64,
 }
 
@@ -193,10 +194,10 @@ impl Plan {
 }
 
 /// Where a whole row explains a gap, its interval is that of the values around it.
-const UNKNOWN: u64 = 1;
+pub(crate) const UNKNOWN: u64 = 1;
 
 impl Wanted {
-    fn visit(
+    pub(crate) fn visit(
         &self,
         stream: &Stream,
         branch: u32,

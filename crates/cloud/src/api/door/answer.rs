@@ -61,6 +61,37 @@ impl<T> Raw<T> {
     }
 }
 
+/// A response in one of several forms: JSON of `T`, or what `K` says.
+pub struct Either<T, K> {
+    response: Response,
+    kinds: std::marker::PhantomData<fn() -> (T, K)>,
+}
+
+/// The forms beside JSON.
+pub trait Forms: 'static {
+    /// Their media types.
+    const MEDIA_TYPES: &'static [&'static str];
+    /// What they hold, in a sentence.
+    const SAYS: &'static str;
+}
+
+impl<T: Serialize, K> Either<T, K> {
+    /// As JSON.
+    #[must_use]
+    pub fn json(value: &T) -> Self {
+        Self::raw(json(StatusCode::OK, value))
+    }
+
+    /// In another form.
+    #[must_use]
+    pub const fn raw(response: Response) -> Self {
+        Self {
+            response,
+            kinds: std::marker::PhantomData,
+        }
+    }
+}
+
 fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
     let body = match serde_json::to_vec(value) {
         Ok(body) => body,
@@ -155,5 +186,25 @@ impl<T: RawKind> Answer for Raw<T> {
             .content(T::MEDIA_TYPE, ContentBuilder::new().build())
             .build();
         sketch.success.push(("200".to_owned(), response));
+    }
+}
+
+impl<T: Serialize + ToSchema, K: Forms> Answer for Either<T, K> {
+    fn respond(self) -> Response {
+        self.response
+    }
+
+    fn sketch(sketch: &mut Sketch) {
+        sketch.schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(&mut sketch.schemas);
+        let schema = Ref::from_schema_name(T::name());
+        let mut response = ResponseBuilder::new().description(K::SAYS).content(
+            "application/json",
+            ContentBuilder::new().schema(Some(schema)).build(),
+        );
+        for media_type in K::MEDIA_TYPES {
+            response = response.content(*media_type, ContentBuilder::new().build());
+        }
+        sketch.success.push(("200".to_owned(), response.build()));
     }
 }
