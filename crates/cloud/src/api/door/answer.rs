@@ -46,6 +46,8 @@ pub struct Raw<T> {
 pub trait RawKind: 'static {
     /// Its media type.
     const MEDIA_TYPE: &'static str;
+    /// Others that it may have.
+    const ALSO: &'static [&'static str] = &[];
     /// What it holds, in a sentence.
     const SAYS: &'static str;
 }
@@ -181,11 +183,13 @@ impl<T: RawKind> Answer for Raw<T> {
     }
 
     fn sketch(sketch: &mut Sketch) {
-        let response = ResponseBuilder::new()
+        let mut response = ResponseBuilder::new()
             .description(T::SAYS)
-            .content(T::MEDIA_TYPE, ContentBuilder::new().build())
-            .build();
-        sketch.success.push(("200".to_owned(), response));
+            .content(T::MEDIA_TYPE, ContentBuilder::new().build());
+        for media_type in T::ALSO {
+            response = response.content(*media_type, ContentBuilder::new().build());
+        }
+        sketch.success.push(("200".to_owned(), response.build()));
     }
 }
 

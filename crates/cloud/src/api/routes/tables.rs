@@ -252,6 +252,11 @@ pub(super) struct Export;
 
 impl RawKind for Export {
     const MEDIA_TYPE: &'static str = "text/csv";
+    const ALSO: &'static [&'static str] = &[
+        "application/jsonl",
+        "application/vnd.apache.arrow.stream",
+        "application/vnd.apache.parquet",
+    ];
     const SAYS: &'static str = "All raw points of the range as a table, as CSV, JSON lines, Arrow IPC stream or Parquet. A body \
          without its end is not whole; CSV and JSON lines also say so in the last line.";
 }
