@@ -15,14 +15,15 @@ use crate::cipher::{Kind, Subject};
 use crate::devices::Device;
 use crate::error::{AppendError, StoreError};
 use crate::latest::{self, News};
+use crate::stamp::Timing;
 use crate::store::{Inner, Origin, Store};
 use crate::stream::{Committed, Pending, Place, Stream};
 use crate::tables::ChannelTable;
 use crate::writer::{BatchRow, Item, Row, SealRow};
 
 /// 2000-01-01T00:00:00Z.
-const EARLIEST_US: i64 = 946_684_800_000_000;
-const AHEAD_US: i64 = 86_400_000_000;
+pub(crate) const EARLIEST_US: i64 = 946_684_800_000_000;
+pub(crate) const AHEAD_US: i64 = 86_400_000_000;
 
 /// What became of a batch. It is durable, whatever the outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -333,6 +334,7 @@ impl Inner {
             };
             let sealed = key.seal(&subject, arrival.bytes)?;
             let (waiter, answer) = oneshot::channel();
+            let marked = state.marks(&arrival.batch, branch);
             state.enter(
                 Pending {
                     first: header.first,
@@ -340,7 +342,7 @@ impl Inner {
                     hash: arrival.hash,
                     waiters: vec![waiter],
                 },
-                header.count,
+                &arrival.batch,
             );
             let from_us = arrival.batch.min_time().as_micros();
             permit.send(Item {
@@ -357,6 +359,7 @@ impl Inner {
                     received: arrival.received,
                     revision: header.revision,
                     held: arrival.held,
+                    marked,
                     sealed,
                     news: news(device, &stream, arrival, branch, table.as_deref()),
                 }),
@@ -426,8 +429,9 @@ fn news(
             stream: stream.identity.id,
             branch,
             channel: channel.index,
+            interval_us: channel.interval_us,
         };
-        place.newest(&arrival.batch, (i64::MIN, i64::MAX))
+        place.newest(&arrival.batch, &Timing::AS_SENT, (i64::MIN, i64::MAX))
     })
 }
 

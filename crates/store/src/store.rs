@@ -173,6 +173,11 @@ impl Inner {
         self.newest.load(Ordering::Relaxed)
     }
 
+    /// Notes a readable record time.
+    pub(crate) fn saw(&self, time_us: i64) {
+        self.newest.fetch_max(time_us, Ordering::Relaxed);
+    }
+
     /// The device, if its project has any data.
     pub(crate) async fn find_device(
         &self,

@@ -1,6 +1,7 @@
 //! Tests of the store as a whole, and what they share: keys, batches, seeded chance.
 
 mod appends;
+mod clocks;
 mod crowd;
 mod damage;
 mod full;
