@@ -5,15 +5,16 @@
 //! project; elements beyond a grant's locations are not found. Promises that what `append` returned is durable.
 //! Decodes nothing and keeps nothing: the store does.
 
+mod clocks;
 mod live;
 mod width;
 
 use std::fmt;
 
-use fieldkeep_protocol::{DeviceId, ElementId, Epoch, Timestamp};
+use fieldkeep_protocol::{DeviceId, ElementId, Epoch};
 use fieldkeep_store::{
-    AppendError, Bucket, ChannelsReceipt, Cursor, EpochLedger, Gap, Origin, Page, Point,
-    QuarantineState, Quarantined, Receipt, Source, Store, StoreError, TimeRange, Totals,
+    AppendError, Bucket, ChannelsReceipt, ClockError, Cursor, EpochLedger, Gap, Origin, Page,
+    Point, QuarantineState, Quarantined, Receipt, Source, Store, StoreError, TimeRange, Totals,
 };
 use futures_util::Stream;
 
@@ -36,6 +37,9 @@ pub enum SeriesError {
     /// The device does not exist in the part of the project that the grant reaches.
     #[error("there is no such device")]
     NoDevice,
+    /// Times of records cannot be changed as asked.
+    #[error("the times of records cannot be changed")]
+    Clock(#[from] ClockError),
     /// The store failed.
     #[error("the measurement store failed")]
     Store(#[from] StoreError),
@@ -171,11 +175,6 @@ impl Series {
         epoch: Epoch,
     ) -> Result<u64, SeriesError> {
         Ok(self.store.next_record(origin(device), epoch).await?)
-    }
-
-    /// The newest stored record time of all projects: what the cloud's own clock is judged by.
-    pub async fn newest(&self) -> Result<Option<Timestamp>, SeriesError> {
-        Ok(self.store.newest().await?)
     }
 
     /// Fails while the store does not answer.

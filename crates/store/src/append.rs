@@ -24,6 +24,8 @@ use crate::writer::{BatchRow, Item, Row, SealRow};
 /// 2000-01-01T00:00:00Z.
 pub(crate) const EARLIEST_US: i64 = 946_684_800_000_000;
 pub(crate) const AHEAD_US: i64 = 86_400_000_000;
+/// How far behind a machine's clock may be that nothing has set: it begins in 1970, or when its battery was empty.
+const DOUBT_US: i64 = 100 * 366 * AHEAD_US;
 
 /// What became of a batch. It is durable, whatever the outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +89,12 @@ impl Store {
         let arrival = Arrival {
             header: *batch.header(),
             hash: batch::hash(bytes),
-            held: is_held(&batch, received, self.inner.newest()),
+            held: is_held(
+                &batch,
+                received,
+                self.inner.newest(),
+                self.inner.trusts_clock(),
+            ),
             batch,
             bytes,
             received,
@@ -403,10 +410,13 @@ impl Inner {
 }
 
 /// Times that cannot be true. What is stored was at most a day ahead when it came; where it is more than that ahead of
-/// now, it is this cloud's clock that has gone back, and the stored times say more than it does.
-fn is_held(batch: &Batch<'_>, received: Timestamp, newest_us: i64) -> bool {
+/// now, it is this cloud's clock that has gone back, and the stored times say more than it does. A clock that is not
+/// trusted calls nothing ahead that lies within its own possible error.
+fn is_held(batch: &Batch<'_>, received: Timestamp, newest_us: i64, trusts_clock: bool) -> bool {
     let ahead = received.as_micros().saturating_add(AHEAD_US);
-    let latest = if newest_us > ahead {
+    let latest = if !trusts_clock {
+        received.as_micros().max(newest_us).saturating_add(DOUBT_US)
+    } else if newest_us > ahead {
         newest_us.saturating_add(AHEAD_US)
     } else {
         ahead

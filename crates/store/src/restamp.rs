@@ -532,8 +532,9 @@ impl Inner {
         if let Some(device) = self.find_device(origin).await? {
             device.newest.forget();
         }
-        self.saw(to);
-        Ok(())
+        let old = prepared.iter().filter(|one| !one.was_held);
+        let old = old.map(|one| one.old.1).max().unwrap_or(i64::MIN);
+        self.moved(old, to).await
     }
 }
 

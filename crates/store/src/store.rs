@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use fieldkeep_protocol::{DeviceId, ProjectId, Timestamp};
@@ -91,6 +91,7 @@ pub(crate) struct Inner {
     pub(crate) queue: mpsc::Sender<Item>,
     pub(crate) arrivals: broadcast::Sender<Arrival>,
     newest: Arc<AtomicI64>,
+    trusts_clock: AtomicBool,
     stop: Arc<Notify>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -128,6 +129,7 @@ impl Store {
                 queue,
                 arrivals,
                 newest,
+                trusts_clock: AtomicBool::new(true),
                 stop,
                 writer: Mutex::new(Some(writer)),
             }),
@@ -144,6 +146,11 @@ impl Store {
     pub async fn newest(&self) -> Result<Option<Timestamp>, StoreError> {
         let newest = self.inner.newest();
         Ok((newest != i64::MIN).then(|| Timestamp::from_micros(newest)))
+    }
+
+    /// Whether the times of arrival that callers hand in can be right; while not, no record is called ahead of them.
+    pub fn trust_clock(&self, trusted: bool) {
+        self.inner.trusts_clock.store(trusted, Ordering::Relaxed);
     }
 
     /// Drops what is in memory of a project's keys: to be called when the project is erased.
@@ -173,9 +180,18 @@ impl Inner {
         self.newest.load(Ordering::Relaxed)
     }
 
-    /// Notes a readable record time.
-    pub(crate) fn saw(&self, time_us: i64) {
-        self.newest.fetch_max(time_us, Ordering::Relaxed);
+    pub(crate) fn trusts_clock(&self) -> bool {
+        self.trusts_clock.load(Ordering::Relaxed)
+    }
+
+    /// Notes that records have other times: up to `new_us`, and no longer up to `old_us`.
+    pub(crate) async fn moved(&self, old_us: i64, new_us: i64) -> Result<(), StoreError> {
+        if old_us >= self.newest() {
+            let newest = newest_stored(&self.database).await?;
+            self.newest.store(newest, Ordering::Relaxed);
+        }
+        self.newest.fetch_max(new_us, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The device, if its project has any data.

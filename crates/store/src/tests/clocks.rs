@@ -617,3 +617,47 @@ async fn a_long_boot_is_looked_at_in_parts() {
     assert_eq!((proposals[0].first, proposals[0].last), (700, 749));
     assert_eq!(count(&store, "SELECT count(*) FROM clock_mark").await, 0);
 }
+
+#[tokio::test]
+async fn a_cloud_that_does_not_know_the_time_calls_nothing_ahead() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = scene(folder.path()).await;
+    let made = boot(1, at(0).as_micros(), 0, &[(FREE, 0), (FREE, 0), (FREE, 0)]);
+    // The machine began in 1970.
+    let unset = Timestamp::from_micros(HOUR);
+    store.trust_clock(false);
+    let receipt = store.append(origin(1), &made[0].bytes(), unset).await;
+    assert!(!receipt.unwrap().held);
+    let nothing = Made {
+        clock: ClockQuality::Unset,
+        ..made[1]
+    };
+    let receipt = store.append(origin(1), &nothing.bytes(), unset).await;
+    assert!(
+        receipt.unwrap().held,
+        "the device itself does not believe its clock"
+    );
+    store.trust_clock(true);
+    let far = Made {
+        wrong_us: 365 * DAY,
+        ..made[2]
+    };
+    let receipt = store.append(origin(1), &far.bytes(), unset).await.unwrap();
+    assert!(receipt.held);
+    assert_eq!(
+        store.newest().await.unwrap(),
+        made[0]
+            .times()
+            .last()
+            .map(|time| Timestamp::from_micros(*time))
+    );
+    // What turns out wrong later is set right, and the newest time with it.
+    store
+        .restamp(origin(1), &restamp(0, 4, -DAY), &note(), received())
+        .await
+        .unwrap();
+    assert_eq!(
+        store.newest().await.unwrap(),
+        Some(Timestamp::from_micros(made[0].times()[4] - DAY))
+    );
+}
