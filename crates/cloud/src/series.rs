@@ -6,17 +6,18 @@
 //! Decodes nothing and keeps nothing: the store does.
 
 mod changes;
+mod clocks;
 mod live;
 mod table;
 mod width;
 
 use std::fmt;
 
-use fieldkeep_protocol::{DeviceId, ElementId, Epoch, Timestamp};
+use fieldkeep_protocol::{DeviceId, ElementId, Epoch};
 use fieldkeep_store::{
-    AppendError, Bucket, Buckets, ChannelsReceipt, Completeness, Cursor, EpochLedger, Gap, Origin,
-    Page, Point, QuarantineState, Quarantined, Receipt, Source, Store, StoreError, TimeRange,
-    Totals,
+    AppendError, Bucket, Buckets, ChannelsReceipt, ClockError, Completeness, Cursor, EpochLedger,
+    Gap, Origin, Page, Point, QuarantineState, Quarantined, Receipt, Source, Store, StoreError,
+    TimeRange, Totals,
 };
 use futures_util::Stream;
 
@@ -44,6 +45,9 @@ pub enum SeriesError {
     /// The session would no longer be given out: what was being read ends here.
     #[error("the session ended")]
     Ended(#[source] Denied),
+    /// Times of records cannot be changed as asked.
+    #[error("the times of records cannot be changed")]
+    Clock(#[from] ClockError),
     /// The store failed.
     #[error("the measurement store failed")]
     Store(#[from] StoreError),
@@ -179,11 +183,6 @@ impl Series {
         epoch: Epoch,
     ) -> Result<u64, SeriesError> {
         Ok(self.store.next_record(origin(device), epoch).await?)
-    }
-
-    /// The newest stored record time of all projects: what the cloud's own clock is judged by.
-    pub async fn newest(&self) -> Result<Option<Timestamp>, SeriesError> {
-        Ok(self.store.newest().await?)
     }
 
     /// Fails while the store does not answer.

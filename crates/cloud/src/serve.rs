@@ -211,6 +211,13 @@ impl Server {
             base.access.clone(),
             base.clock.clone(),
         );
+        // Before anybody is heard: what comes first is judged by it too.
+        if let Err(error) = series.judge_own_clock().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "this machine's clock cannot be judged yet"
+            );
+        }
         Ok(Self {
             base,
             series,

@@ -1,17 +1,21 @@
 //! Raw values as they were known at a time: from the rows that had arrived by then, with the channel tables of then.
 //!
 //! Reads the evidence alone, never what was derived from it, and refuses where the evidence of the range was removed.
-//! Pages as the present does, in the same order and with the same cursors.
+//! Pages as the present does, in the same order and with the same cursors. Rows that were stamped since they came are
+//! read by the stamps of then, and lie where those say; they are few, and opened before the others.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use fieldkeep_protocol::batch::Batch;
 use fieldkeep_protocol::{ProjectId, Timestamp};
 
+use crate::append::is_held;
 use crate::error::StoreError;
 use crate::feed::Stored;
 use crate::gaps::{GapReason, Run};
 use crate::scan::{Collector, Cursor, Page, Source, TimeRange};
+use crate::stamp::{Timing, extent};
 use crate::store::{Inner, Store};
 use crate::stream::Stream;
 use crate::sweep::{Plan, UNKNOWN, Visitor, Wanted};
@@ -67,7 +71,7 @@ impl Plan {
             let Some(lane) = next else {
                 return Ok(damaged);
             };
-            let Some(row) = lane.ready.pop_front() else {
+            let Some((row, timing)) = lane.ready.pop_front() else {
                 lane.fill(inner, from, self.to, known_at).await?;
                 continue;
             };
@@ -88,7 +92,7 @@ impl Plan {
             match inner.open_batch(&lane.stream, row).await? {
                 Some(plain) => {
                     lane.wanted
-                        .visit(&lane.stream, branch, &table, &plain, visitor);
+                        .visit(&lane.stream, branch, (&table, &timing), &plain, visitor);
                 }
                 None => {
                     damaged += 1;
@@ -107,6 +111,15 @@ impl Plan {
         let mut lanes = Vec::new();
         for wanted in &self.devices {
             for stream in &wanted.streams {
+                let mut stamped = Lane {
+                    wanted,
+                    stream: Arc::clone(stream),
+                    ready: VecDeque::new(),
+                    after: [i64::MAX; 5],
+                    done: true,
+                };
+                stamped.fill_stamped(inner, from, self.to, known_at).await?;
+                lanes.push(stamped);
                 let times = stream.state(&inner.database).await?.times;
                 let Some(times) = times.filter(|times| times.from < self.to && times.to >= from)
                 else {
@@ -137,7 +150,8 @@ impl Plan {
 struct Lane<'a> {
     wanted: &'a Wanted,
     stream: Arc<Stream>,
-    ready: VecDeque<Stored>,
+    /// Rows with the stamps of then.
+    ready: VecDeque<(Stored, Timing)>,
     /// No row before this one is left to read: from, span, first, count, branch.
     after: [i64; 5],
     done: bool,
@@ -145,7 +159,57 @@ struct Lane<'a> {
 
 impl Lane<'_> {
     fn head(&self) -> i64 {
-        self.ready.front().map_or(self.after[0], |row| row.from_us)
+        self.ready
+            .front()
+            .map_or(self.after[0], |(row, _)| row.from_us)
+    }
+
+    /// All rows of the stream that are stamped now and touched the range then.
+    async fn fill_stamped(
+        &mut self,
+        inner: &Inner,
+        from: i64,
+        to: i64,
+        known_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let identity = &self.stream.identity;
+        let rows = inner
+            .database
+            .fetch_all(
+                "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id, received_us \
+                 FROM batch WHERE project = $1 AND stream = $2 AND received_us <= $3 \
+                   AND id IN (SELECT batch FROM stamp WHERE project = $1 AND stream = $2)",
+                &[
+                    identity.project.number.into(),
+                    identity.id.into(),
+                    known_at.as_micros().into(),
+                ],
+            )
+            .await?;
+        let mut found = Vec::new();
+        for row in &rows {
+            let received = Timestamp::from_micros(row.i64(11)?);
+            let mut stored = Stored::from_row(row)?;
+            let timing = Timing::known(&inner.database, &self.stream, &stored, known_at).await?;
+            let opened = inner
+                .open_batch(&self.stream, Stored::from_row(row)?)
+                .await?;
+            // A damaged one says nothing of when it was; the present reports it.
+            let Some(plain) = opened else { continue };
+            let Ok(batch) = Batch::decode(&plain) else {
+                continue;
+            };
+            if timing.newest().is_none() && is_held(&batch, received, i64::MIN, true) {
+                continue;
+            }
+            (stored.from_us, stored.to_us) = extent(&batch, &timing);
+            if stored.from_us < to && stored.to_us >= from {
+                found.push((stored, timing));
+            }
+        }
+        found.sort_by_key(|(row, _)| row.place());
+        self.ready = found.into();
+        Ok(())
     }
 
     async fn fill(
@@ -160,8 +224,8 @@ impl Lane<'_> {
         let rows = inner
             .database
             .fetch_all(
-                "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload FROM batch \
-                 WHERE project = $1 AND stream = $2 AND held = false \
+                "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id FROM batch \
+                 WHERE project = $1 AND stream = $2 AND held = false AND stamp IS NULL \
                    AND (from_us, span_us, first, count, branch) > ($3, $4, $5, $6, $7) \
                    AND from_us < $8 AND from_us + span_us >= $9 AND received_us <= $10 \
                  ORDER BY from_us, span_us, first, count, branch LIMIT $11",
@@ -184,7 +248,7 @@ impl Lane<'_> {
         for row in &rows {
             let row = Stored::from_row(row)?;
             self.after = row.place();
-            self.ready.push_back(row);
+            self.ready.push_back((row, Timing::AS_SENT));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use fieldkeep_protocol::{DeviceId, ProjectId, Timestamp};
@@ -27,6 +27,10 @@ const MIGRATIONS: &[Migration] = &[
     Migration {
         number: 2,
         sql: include_str!("../migrations/sqlite/0002_tiers.sql"),
+    },
+    Migration {
+        number: 3,
+        sql: include_str!("../migrations/sqlite/0003_stamps.sql"),
     },
     Migration {
         number: 4,
@@ -89,6 +93,7 @@ pub(crate) struct Inner {
     pub(crate) arrivals: broadcast::Sender<Arrival>,
     newest: Arc<AtomicI64>,
     settled: Arc<AtomicI64>,
+    trusts_clock: AtomicBool,
     stop: Arc<Notify>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -129,6 +134,7 @@ impl Store {
                 arrivals,
                 newest,
                 settled,
+                trusts_clock: AtomicBool::new(true),
                 stop,
                 writer: Mutex::new(Some(writer)),
             }),
@@ -145,6 +151,11 @@ impl Store {
     pub async fn newest(&self) -> Result<Option<Timestamp>, StoreError> {
         let newest = self.inner.newest();
         Ok((newest != i64::MIN).then(|| Timestamp::from_micros(newest)))
+    }
+
+    /// Whether the times of arrival that callers hand in can be right; while not, no record is called ahead of them.
+    pub fn trust_clock(&self, trusted: bool) {
+        self.inner.trusts_clock.store(trusted, Ordering::Relaxed);
     }
 
     /// Drops what is in memory of a project's keys: to be called when the project is erased.
@@ -177,6 +188,20 @@ impl Inner {
     /// The highest id of a batch that whoever reads finds.
     pub(crate) fn settled(&self) -> i64 {
         self.settled.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn trusts_clock(&self) -> bool {
+        self.trusts_clock.load(Ordering::Relaxed)
+    }
+
+    /// Notes that records have other times: up to `new_us`, and no longer up to `old_us`.
+    pub(crate) async fn moved(&self, old_us: i64, new_us: i64) -> Result<(), StoreError> {
+        if old_us >= self.newest() {
+            let newest = newest_stored(&self.database).await?;
+            self.newest.store(newest, Ordering::Relaxed);
+        }
+        self.newest.fetch_max(new_us, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The device, if its project has any data.

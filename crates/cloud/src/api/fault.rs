@@ -13,7 +13,7 @@ use crate::fleet::FleetError;
 use crate::pki::PkiError;
 use crate::projects::ProjectsError;
 use crate::series::SeriesError;
-use fieldkeep_store::StoreError;
+use fieldkeep_store::{ClockError, StoreError};
 
 /// The access data failed.
 pub(super) fn failure(failure: &Failure) -> Problem {
@@ -89,9 +89,28 @@ pub(super) fn fleet(error: FleetError) -> Problem {
     }
 }
 
+/// What a person asks of a device's clock; `field` is the one that says by how much.
+pub(super) fn clock(error: SeriesError, field: &'static str) -> Problem {
+    match error {
+        SeriesError::Clock(error) => match error {
+            ClockError::NoRecords => Problem::field("first", error.to_string()),
+            ClockError::TooMany => Problem::field("last", error.to_string()),
+            ClockError::Partly { .. } => Problem::field("first", error.to_string()),
+            ClockError::Impossible { .. } => Problem::field(field, error.to_string()),
+            ClockError::NoProposal => Problem::new(Code::NotFound),
+            ClockError::Decided | ClockError::Raced => {
+                Problem::new(Code::Conflict).detail(error.to_string())
+            }
+            ClockError::Store(error) => series(SeriesError::Store(error)),
+        },
+        other => series(other),
+    }
+}
+
 /// Measurements.
 pub(super) fn series(error: SeriesError) -> Problem {
     match error {
+        SeriesError::Clock(_) => clock(error, "first"),
         SeriesError::NoElement | SeriesError::NoDevice => Problem::new(Code::NotFound),
         SeriesError::Projects(inner) => projects(inner),
         SeriesError::Pki(inner) => pki(inner),

@@ -7,6 +7,7 @@ mod app;
 mod auth;
 mod changes;
 mod claims;
+mod clocks;
 mod completeness;
 mod deployments;
 mod devices;
@@ -178,6 +179,36 @@ fn described() -> Vec<Row> {
             project!("/devices/{device}/completeness"),
             completeness::of_device,
             "How complete a device's records are",
+        ),
+        door(
+            GET,
+            project!("/devices/{device}/clock"),
+            clocks::one,
+            "What is known of a device's clock",
+        ),
+        door(
+            POST,
+            project!("/devices/{device}/clock/stamps"),
+            clocks::stamp,
+            "Give records other times",
+        ),
+        door(
+            POST,
+            project!("/devices/{device}/clock/release"),
+            clocks::release,
+            "Believe times as they were sent",
+        ),
+        door(
+            POST,
+            project!("/devices/{device}/clock/proposals/{proposal}/confirm"),
+            clocks::confirm,
+            "Confirm a proposal",
+        ),
+        door(
+            POST,
+            project!("/devices/{device}/clock/proposals/{proposal}/dismiss"),
+            clocks::dismiss,
+            "Dismiss a proposal",
         ),
         door(GET, project!("/claims"), claims::list, "Claims"),
         door(

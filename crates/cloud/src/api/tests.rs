@@ -1,5 +1,6 @@
 //! The front door as a whole, in process, over a real data folder.
 
+mod clocks;
 mod door;
 mod matrix;
 mod measurements;

@@ -321,17 +321,11 @@ async fn send_time(
     session: &DeviceSession,
 ) -> Result<(), End> {
     match down::time(inner).await {
-        Ok(Some(time)) => link.tell(session, Down::Time, &time),
-        Ok(None) => {
-            tracing::error!(
-                "this machine's clock is behind the newest records: no time is given to devices"
-            );
-            Ok(())
-        }
+        Ok(time) => link.tell(session, Down::Time, &time),
         Err(error) => {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                "the clock cannot be judged: no time is given to devices"
+                "no time is given to devices"
             );
             Ok(())
         }

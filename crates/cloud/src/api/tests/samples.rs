@@ -54,6 +54,9 @@ const KNOWN: &[&str] = &[
     "/api/v1/projects/{project}/devices/{device}/log",
     "/api/v1/projects/{project}/devices/{device}/ledger",
     "/api/v1/projects/{project}/devices/{device}/quarantine",
+    "/api/v1/projects/{project}/devices/{device}/clock",
+    "/api/v1/projects/{project}/devices/{device}/clock/stamps",
+    "/api/v1/projects/{project}/devices/{device}/clock/release",
     "/api/v1/projects/{project}/claims",
     "/api/v1/projects/{project}/elements",
     "/api/v1/projects/{project}/elements/{element}",
@@ -82,6 +85,18 @@ async fn body(world: &World, row: &str) -> Option<serde_json::Value> {
         ("POST", "/projects") => Some(json!({ "name": "new", "zone": "UTC" })),
         ("PATCH", "") => Some(json!({ "zone": "UTC" })),
         ("POST", "/locations") => Some(json!({ "name": "new" })),
+        ("POST", "/devices/{device}/clock/stamps") => {
+            world.held_records().await;
+            Some(json!({
+                "epoch": "0000000000000009", "first": 0, "last": 4, "offset_us": 1_000, "reason": "new battery",
+            }))
+        }
+        ("POST", "/devices/{device}/clock/release") => {
+            world.held_records().await;
+            Some(
+                json!({ "epoch": "0000000000000009", "first": 0, "last": 4, "reason": "was right" }),
+            )
+        }
         ("PATCH", "/devices/{device}") => Some(json!({ "name": "renamed" })),
         ("POST", "/claims") => Some(json!({ "name": "new" })),
         ("POST", "/elements") => Some(json!({ "name": "new", "unit": "m" })),
@@ -115,6 +130,12 @@ async fn special(world: &World, row: &str) -> Option<(String, Option<serde_json:
             "{project}/locations/{}",
             world.spare_location().await
         )),
+        "POST /devices/{device}/clock/proposals/{proposal}/confirm" => {
+            Some(proposal(world, "confirm").await)
+        }
+        "POST /devices/{device}/clock/proposals/{proposal}/dismiss" => {
+            Some(proposal(world, "dismiss").await)
+        }
         "DELETE /claims/{claim}" => {
             plain(format!("{project}/claims/{}", world.spare_claim().await))
         }
@@ -137,4 +158,14 @@ async fn special(world: &World, row: &str) -> Option<(String, Option<serde_json:
         )),
         _ => None,
     }
+}
+
+async fn proposal(world: &World, verb: &str) -> (String, Option<serde_json::Value>) {
+    let path = format!(
+        "/api/v1/projects/{}/devices/{}/clock/proposals/{}/{verb}",
+        world.ours.project,
+        world.ours.device,
+        world.clock_proposal().await
+    );
+    (path, Some(json!({ "reason": "the battery was changed" })))
 }
