@@ -13,7 +13,7 @@ mod width;
 
 use std::fmt;
 
-use fieldkeep_protocol::{DeviceId, ElementId, Epoch};
+use fieldkeep_protocol::{DeviceId, ElementId, Epoch, Timestamp};
 use fieldkeep_store::{
     AppendError, Bucket, Buckets, ChannelsReceipt, ClockError, Completeness, Cursor, EpochLedger,
     Gap, Origin, Page, Point, QuarantineState, Quarantined, Receipt, Source, Store, StoreError,
