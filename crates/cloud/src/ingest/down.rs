@@ -22,7 +22,7 @@ pub(super) enum Untold {
 
 /// The time as a message, if this cloud's clock can be right. Records of all projects were at most a day ahead when
 /// they came, so one that is more than a day ahead of now proves that the clock has gone back.
-pub(super) async fn time(inner: &Inner) -> Result<Option<Vec<u8>>, Untold> {
+async fn time(inner: &Inner) -> Result<Option<Vec<u8>>, Untold> {
     let now = inner.clock.now();
     let newest = inner.series.newest().await?;
     if newest.is_some_and(|newest: Timestamp| newest.saturating_since(now) > AHEAD_US) {
@@ -32,6 +32,26 @@ pub(super) async fn time(inner: &Inner) -> Result<Option<Vec<u8>>, Untold> {
     let length = Time { now }.encode(&mut bytes).map_err(Untold::Encode)?;
     bytes.truncate(length);
     Ok(Some(bytes))
+}
+
+/// The time as a message, or none where there is reason to doubt it, which is logged.
+pub(super) async fn trusted_time(inner: &Inner) -> Option<Vec<u8>> {
+    match time(inner).await {
+        Ok(Some(time)) => Some(time),
+        Ok(None) => {
+            tracing::error!(
+                "this machine's clock is behind the newest records: no time is given to devices"
+            );
+            None
+        }
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the clock cannot be judged: no time is given to devices"
+            );
+            None
+        }
+    }
 }
 
 /// The ledger of the epoch that a device keeps, as a message: holes among what it can still send, lowest first.

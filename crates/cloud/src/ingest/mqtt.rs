@@ -15,11 +15,13 @@ use mqtt_protocol_core::mqtt::packet::{
     RetainAvailable, ServerKeepAlive, SessionExpiryInterval, SharedSubscriptionAvailable,
     SubscriptionIdentifierAvailable, WildcardSubscriptionAvailable, v5_0,
 };
-use mqtt_protocol_core::mqtt::result_code::{MqttError, UnsubackReasonCode};
+use mqtt_protocol_core::mqtt::result_code::{MqttError, PubackReasonCode, UnsubackReasonCode};
 use mqtt_protocol_core::mqtt::{ArcPayload, Version, role};
 
+use fieldkeep_protocol::puback::Code;
+
 pub(super) use mqtt_protocol_core::mqtt::result_code::{
-    ConnectReasonCode, DisconnectReasonCode, PubackReasonCode, SubackReasonCode,
+    ConnectReasonCode, DisconnectReasonCode, SubackReasonCode,
 };
 
 /// Publishes of one connection that may wait for their answer.
@@ -190,11 +192,17 @@ impl Framer {
         )
     }
 
-    pub(super) fn puback(&mut self, packet: u16, code: PubackReasonCode) -> Result<(), Broken> {
+    pub(super) fn puback(&mut self, packet: u16, code: Code) -> Result<(), Broken> {
+        let reason = match code {
+            Code::Durable => PubackReasonCode::Success,
+            Code::NotYourTopic => PubackReasonCode::NotAuthorized,
+            Code::Quota => PubackReasonCode::QuotaExceeded,
+            Code::Undecodable => PubackReasonCode::PayloadFormatInvalid,
+        };
         self.send(
             v5_0::Puback::builder()
                 .packet_id(packet)
-                .reason_code(code)
+                .reason_code(reason)
                 .build()?,
         )
     }
@@ -376,7 +384,7 @@ mod tests {
             panic!("no publish");
         };
         assert_eq!((topic.as_str(), payload.as_ref()), ("a/b", &b"hello"[..]));
-        framer.puback(7, PubackReasonCode::Success).unwrap();
+        framer.puback(7, Code::Durable).unwrap();
         assert_eq!(framer.output().as_slice(), &[0x40, 3, 0, 7, 0]);
     }
 

@@ -320,21 +320,9 @@ async fn send_time(
     link: &mut Link<impl AsyncRead + AsyncWrite + Unpin + Send>,
     session: &DeviceSession,
 ) -> Result<(), End> {
-    match down::time(inner).await {
-        Ok(Some(time)) => link.tell(session, Down::Time, &time),
-        Ok(None) => {
-            tracing::error!(
-                "this machine's clock is behind the newest records: no time is given to devices"
-            );
-            Ok(())
-        }
-        Err(error) => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the clock cannot be judged: no time is given to devices"
-            );
-            Ok(())
-        }
+    match down::trusted_time(inner).await {
+        Some(time) => link.tell(session, Down::Time, &time),
+        None => Ok(()),
     }
 }
 
