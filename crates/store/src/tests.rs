@@ -3,6 +3,7 @@
 mod appends;
 mod crowd;
 mod damage;
+mod fair;
 mod full;
 mod kill;
 mod model;
