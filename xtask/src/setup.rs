@@ -36,6 +36,13 @@ pub(crate) fn run(tests: bool) -> Result<()> {
         {
             missing.push("mosquitto-clients");
         }
+        // The example device of docs/PROTOCOL.md is compiled and run.
+        if !Path::new("/usr/include/openssl/ssl.h").exists() {
+            missing.push("libssl-dev");
+        }
+        if !shell::succeeds("gcc", &["--version"]) {
+            missing.push("gcc");
+        }
         if !shell::succeeds("openssl", &["version"]) {
             missing.push("openssl");
         }

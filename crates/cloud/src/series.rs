@@ -165,6 +165,11 @@ impl Series {
         Ok(())
     }
 
+    /// Whether so much of the device's project waits for the disk that it should not be asked for more.
+    pub fn is_crowded(&self, device: &DeviceSession) -> bool {
+        self.store.is_crowded(device.project())
+    }
+
     /// Record numbers of an epoch in `[from, to)` that are not durable, lowest first.
     pub async fn holes(
         &self,

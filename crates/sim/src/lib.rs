@@ -10,6 +10,7 @@ pub mod cloud;
 pub mod logger;
 pub mod seed;
 pub mod story;
+pub mod stranger;
 pub mod wait;
 
 use std::path::PathBuf;

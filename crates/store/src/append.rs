@@ -15,6 +15,7 @@ use crate::changes::{Cause, Waiting, record_change};
 use crate::cipher::{Kind, Sealed, Subject};
 use crate::devices::Device;
 use crate::error::{AppendError, StoreError};
+use crate::lanes::Closed;
 use crate::latest::{self, News};
 use crate::stamp::Timing;
 use crate::store::{Inner, Origin, Store};
@@ -237,11 +238,10 @@ impl Store {
             stream,
             row: Row::Seal(row),
         };
-        inner
-            .queue
-            .send(item)
-            .await
-            .map_err(|_| StoreError::Closed)?;
+        let place = inner.queue.reserve(origin.project).await;
+        place
+            .map_err(|Closed| StoreError::Closed)?
+            .send(item.bytes(), item);
         wait(answer).await
     }
 }
@@ -324,7 +324,8 @@ impl Inner {
             Place::Taken | Place::Free => {}
         }
         let forked = matches!(place, Place::Taken);
-        let permit = self.queue.reserve().await.map_err(|_| StoreError::Closed)?;
+        let permit = self.queue.reserve(device.project.id).await;
+        let permit = permit.map_err(|Closed| StoreError::Closed)?;
         let (branch, answer) = {
             let mut state = stream.state(&self.database).await?;
             if state.broken.is_some() {
@@ -353,7 +354,7 @@ impl Inner {
                 &arrival.batch,
             );
             let from_us = arrival.batch.min_time().as_micros();
-            permit.send(Item {
+            let item = Item {
                 device: Arc::clone(device),
                 stream: Arc::clone(&stream),
                 row: Row::Batch(BatchRow {
@@ -371,7 +372,8 @@ impl Inner {
                     sealed,
                     news: news(device, &stream, arrival, branch, table.as_deref()),
                 }),
-            });
+            };
+            permit.send(item.bytes(), item);
             (branch, answer)
         };
         drop(gate);

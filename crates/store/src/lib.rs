@@ -20,6 +20,7 @@ mod feed;
 mod gaps;
 mod judge;
 mod known;
+mod lanes;
 mod latest;
 mod ledger;
 mod projects;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use fieldkeep_protocol::{DeviceId, ProjectId, Timestamp};
-use tokio::sync::{Mutex, Notify, broadcast, mpsc};
+use tokio::sync::{Mutex, Notify, broadcast};
 use tokio::task::JoinHandle;
 
 use crate::arrivals::Arrival;
@@ -14,6 +14,7 @@ use crate::changes::HIGHEST_BATCH;
 use crate::cipher::{DataKeys, ProjectKeys};
 use crate::devices::{Device, Devices};
 use crate::error::StoreError;
+use crate::lanes::{Lanes, lanes};
 use crate::projects::Projects;
 use crate::sql::{Database, DatabaseKey, Migration};
 use crate::tables::Tables;
@@ -51,7 +52,7 @@ pub struct Options {
     pub keys: Arc<dyn ProjectKeys>,
     /// How long the writer waits for more while arrivals come together.
     pub commit_window: Duration,
-    /// Most batches of one commit; twice as many may wait.
+    /// Most batches of one commit, and of one project that may wait for it.
     pub commit_batches: usize,
 }
 
@@ -89,7 +90,7 @@ pub(crate) struct Inner {
     pub(crate) projects: Projects,
     pub(crate) devices: Devices,
     pub(crate) tables: Tables,
-    pub(crate) queue: mpsc::Sender<Item>,
+    pub(crate) queue: Lanes<ProjectId, Item>,
     pub(crate) arrivals: broadcast::Sender<Arrival>,
     newest: Arc<AtomicI64>,
     settled: Arc<AtomicI64>,
@@ -108,7 +109,7 @@ impl Store {
         let newest = Arc::new(AtomicI64::new(newest_stored(&database).await?));
         let settled = Arc::new(AtomicI64::new(highest_batch(&database).await?));
         let most = options.commit_batches.max(1);
-        let (queue, queued) = mpsc::channel(most * 2);
+        let (queue, queued) = lanes(most);
         let stop = Arc::new(Notify::new());
         let (arrivals, _) = broadcast::channel(ARRIVALS);
         let writer = Writer {
@@ -145,6 +146,11 @@ impl Store {
     /// ([`broadcast::error::RecvError::Lagged`]) and goes on with [`Store::arrived_since`].
     pub fn arrivals(&self) -> broadcast::Receiver<Arrival> {
         self.inner.arrivals.subscribe()
+    }
+
+    /// Whether so much of a project waits for the disk that it should not be asked for more.
+    pub fn is_crowded(&self, project: ProjectId) -> bool {
+        self.inner.queue.is_full(project)
     }
 
     /// The newest stored record time, held records left out; a clock behind it is wrong.

@@ -6,6 +6,7 @@ mod clocks;
 mod completeness;
 mod crowd;
 mod damage;
+mod fair;
 mod full;
 mod kill;
 mod known;

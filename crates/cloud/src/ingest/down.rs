@@ -21,7 +21,7 @@ pub(super) enum Untold {
 }
 
 /// The time as a message, if this cloud's clock can be right.
-pub(super) async fn time(inner: &Inner) -> Result<Vec<u8>, Untold> {
+async fn time(inner: &Inner) -> Result<Vec<u8>, Untold> {
     if let Some(doubt) = inner.series.judge_own_clock().await? {
         return Err(Untold::Clock(doubt));
     }
@@ -30,6 +30,19 @@ pub(super) async fn time(inner: &Inner) -> Result<Vec<u8>, Untold> {
     let length = Time { now }.encode(&mut bytes).map_err(Untold::Encode)?;
     bytes.truncate(length);
     Ok(bytes)
+}
+
+/// The time as a message, or none where there is reason to doubt it, which is logged.
+pub(super) async fn trusted_time(inner: &Inner) -> Option<Vec<u8>> {
+    time(inner)
+        .await
+        .inspect_err(|error| {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "no time is given to devices"
+            );
+        })
+        .ok()
 }
 
 /// The ledger of the epoch that a device keeps, as a message: holes among what it can still send, lowest first.
