@@ -5,10 +5,12 @@
 //! project; elements beyond a grant's locations are not found. Promises that what `append` returned is durable.
 //! Decodes nothing and keeps nothing: the store does.
 
+mod expiry;
 mod live;
 mod width;
 
 use std::fmt;
+use std::sync::Arc;
 
 use fieldkeep_protocol::{DeviceId, ElementId, Epoch, Timestamp};
 use fieldkeep_store::{
@@ -16,6 +18,7 @@ use fieldkeep_store::{
     QuarantineState, Quarantined, Receipt, Source, Store, StoreError, TimeRange, Totals,
 };
 use futures_util::Stream;
+use tokio::sync::Notify;
 
 use crate::access::{Access, Grant, Read, Session};
 use crate::clock::Clock;
@@ -76,6 +79,7 @@ pub struct Series {
     pki: Pki,
     access: Access,
     clock: Clock,
+    due: Arc<Notify>,
 }
 
 impl fmt::Debug for Series {
@@ -95,6 +99,7 @@ impl Series {
             pki,
             access,
             clock,
+            due: Arc::new(Notify::new()),
         }
     }
 

@@ -25,6 +25,7 @@ use crate::keys::{self, Keys, KeysError, MasterKey};
 use crate::pki::{Pki, PkiError};
 use crate::projects::Projects;
 use crate::series::Series;
+use crate::space::Space;
 
 pub use running::Running;
 
@@ -181,6 +182,8 @@ pub struct Server {
     pub series: Series,
     /// What is known of each device.
     pub fleet: Fleet,
+    /// Room on the disk.
+    pub space: Space,
     store: Store,
     _lock: Arc<File>,
 }
@@ -211,10 +214,18 @@ impl Server {
             base.access.clone(),
             base.clock.clone(),
         );
+        let space = Space::new(
+            &config.data,
+            u64::from(config.space.reserve_mib) << 20,
+            base.db.clone(),
+            series.clone(),
+            base.clock.clone(),
+        );
         Ok(Self {
             base,
             series,
             fleet,
+            space,
             store,
             _lock: Arc::new(lock),
         })

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::cipher::{Kind, Subject};
 use crate::devices::Device;
 use crate::error::{AppendError, StoreError};
+use crate::kept;
 use crate::latest::{self, News};
 use crate::store::{Inner, Origin, Store};
 use crate::stream::{Committed, Pending, Place, Stream};
@@ -92,6 +93,7 @@ impl Store {
             received,
         };
         let inner = &self.inner;
+        inner.check_room()?;
         let device = inner.open_device(origin).await?;
         loop {
             if let Some(receipt) = inner.try_append(&device, &arrival).await? {
@@ -114,6 +116,7 @@ impl Store {
         let hash = batch::hash(bytes);
         let (epoch, revision) = (decoded.epoch(), decoded.revision());
         let inner = &self.inner;
+        inner.check_room()?;
         let device = inner.open_device(origin).await?;
         let stream = device.open_stream(&inner.database, epoch, received).await?;
         drop(stream.state(&inner.database).await?);
@@ -212,6 +215,7 @@ impl Store {
         let payload = decoded.payload();
         let (epoch, last, time) = (payload.epoch, payload.last, payload.time);
         let inner = &self.inner;
+        inner.check_room()?;
         let device = inner.open_device(origin).await?;
         let stream = device.open_stream(&inner.database, epoch, received).await?;
         let key = inner.keys.current(device.project, received).await?;
@@ -395,7 +399,9 @@ impl Inner {
                 return Ok(true);
             }
         }
-        Ok(false)
+        let (first, count) = (arrival.header.first, arrival.header.count);
+        let last = first + u64::from(count).saturating_sub(1);
+        Ok(kept::holds(&self.database, stream, first, last, &arrival.hash).await?)
     }
 }
 

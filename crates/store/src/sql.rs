@@ -63,6 +63,17 @@ pub enum SqlError {
     },
 }
 
+/// How much of a database file is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// The whole file, as it will be once the log is folded into it.
+    pub file_bytes: u64,
+    /// Of it, what holds nothing: new rows use it first.
+    pub free_bytes: u64,
+    /// Whether free pages can be given back to the system step by step; else only [`Database::rewrite`] does it.
+    pub shrinks: bool,
+}
+
 /// An open database. Cheap to clone; all clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -128,6 +139,36 @@ impl Database {
                 inner: Inner::Sqlite(sqlite.begin().await?),
             },
         })
+    }
+
+    /// How much of the file is in use.
+    pub async fn space(&self) -> Result<Space, SqlError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.space().await,
+        }
+    }
+
+    /// Gives at most `pages` free pages back to the system, in a short transaction of its own. Does nothing to a file
+    /// that cannot be cut ([`Space::shrinks`]).
+    pub async fn shrink(&self, pages: u32) -> Result<(), SqlError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.shrink(pages).await,
+        }
+    }
+
+    /// Folds the log into the file and cuts both, as far as no reader is in the way.
+    pub async fn fold(&self) -> Result<(), SqlError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.fold().await,
+        }
+    }
+
+    /// Writes the file anew without free pages, so that it can be cut from then on. Needs room for a second copy, and
+    /// nobody else at it.
+    pub async fn rewrite(&self) -> Result<(), SqlError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.rewrite().await,
+        }
     }
 
     /// Closes every connection and folds the write-ahead log into the file.

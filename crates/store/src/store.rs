@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use fieldkeep_protocol::{DeviceId, ProjectId, Timestamp};
@@ -91,6 +91,7 @@ pub(crate) struct Inner {
     pub(crate) queue: mpsc::Sender<Item>,
     pub(crate) arrivals: broadcast::Sender<Arrival>,
     newest: Arc<AtomicI64>,
+    shut: AtomicBool,
     stop: Arc<Notify>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -128,6 +129,7 @@ impl Store {
                 queue,
                 arrivals,
                 newest,
+                shut: AtomicBool::new(false),
                 stop,
                 writer: Mutex::new(Some(writer)),
             }),
@@ -144,6 +146,11 @@ impl Store {
     pub async fn newest(&self) -> Result<Option<Timestamp>, StoreError> {
         let newest = self.inner.newest();
         Ok((newest != i64::MIN).then(|| Timestamp::from_micros(newest)))
+    }
+
+    /// Lets arrivals in, or refuses each as a full disk does, so that what room is left serves other work.
+    pub fn let_in(&self, open: bool) {
+        self.inner.shut.store(!open, Ordering::Relaxed);
     }
 
     /// Drops what is in memory of a project's keys: to be called when the project is erased.
@@ -173,6 +180,14 @@ impl Inner {
         self.newest.load(Ordering::Relaxed)
     }
 
+    /// Refuses while nothing is let in.
+    pub(crate) fn check_room(&self) -> Result<(), StoreError> {
+        if self.shut.load(Ordering::Relaxed) {
+            return Err(StoreError::NoRoom);
+        }
+        Ok(())
+    }
+
     /// The device, if its project has any data.
     pub(crate) async fn find_device(
         &self,
@@ -189,16 +204,17 @@ impl Inner {
     }
 }
 
-/// The last instant of each stream's last batch, and the latest of these.
+/// The last instant of each stream's last batch, and the latest of these and of the rows that were removed.
 async fn newest_stored(database: &Database) -> Result<i64, StoreError> {
     let row = database
         .fetch_optional(
             "SELECT max((SELECT from_us + span_us FROM batch \
                WHERE batch.project = stream.project AND batch.stream = stream.id AND held = false \
-               ORDER BY from_us DESC, span_us DESC LIMIT 1)) FROM stream",
+               ORDER BY from_us DESC, span_us DESC LIMIT 1)), (SELECT max(to_us) FROM kept_numbers) FROM stream",
             &[],
         )
         .await?;
-    let newest = row.map_or(Ok(None), |row| row.opt_i64(0))?;
+    let Some(row) = row else { return Ok(i64::MIN) };
+    let newest = row.opt_i64(0)?.max(row.opt_i64(1)?);
     Ok(newest.unwrap_or(i64::MIN))
 }

@@ -7,6 +7,7 @@ mod full;
 mod kill;
 mod model;
 mod reads;
+mod retention;
 mod secrecy;
 
 use std::path::Path;

@@ -44,9 +44,10 @@ pub(super) fn projects(error: ProjectsError) -> Problem {
         ProjectsError::NoProject | ProjectsError::NotFound(_) => Problem::new(Code::NotFound),
         ProjectsError::Invalid { field, reason } => Problem::field(field, reason.to_string()),
         ProjectsError::Limited => Problem::new(Code::Forbidden).detail(error.to_string()),
-        ProjectsError::LocationInUse | ProjectsError::Overlap { .. } => {
-            Problem::new(Code::Conflict).detail(error.to_string())
-        }
+        ProjectsError::LocationInUse
+        | ProjectsError::Overlap { .. }
+        | ProjectsError::Held
+        | ProjectsError::NotHeld => Problem::new(Code::Conflict).detail(error.to_string()),
         ProjectsError::Sql(_)
         | ProjectsError::Keys(_)
         | ProjectsError::Sealed(_)
@@ -104,7 +105,8 @@ pub(super) fn series(error: SeriesError) -> Problem {
             | StoreError::Damaged { .. }
             | StoreError::Encryption
             // Only devices begin epochs.
-            | StoreError::TooManyEpochs(_),
+            | StoreError::TooManyEpochs(_)
+            | StoreError::NoRoom,
         ) => Problem::internal("the measurement store failed", &error),
     }
 }
