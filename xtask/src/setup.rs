@@ -36,6 +36,9 @@ pub(crate) fn run(tests: bool) -> Result<()> {
         {
             missing.push("mosquitto-clients");
         }
+        if !Path::new("/usr/lib/fiu/fiu_posix_preload.so").exists() {
+            missing.push("fiu-utils");
+        }
         if !shell::succeeds("openssl", &["version"]) {
             missing.push("openssl");
         }

@@ -89,6 +89,24 @@ pub enum Remedy {
     },
 }
 
+impl std::fmt::Display for Remedy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::ShortenEvidence { project, hot_days } => write!(
+                f,
+                "keep the batches of {project} for {hot_days} days only (PUT /api/v1/projects/{project}/retention); \
+                 every value stays readable"
+            ),
+            Self::Rewrite => f.write_str(
+                "stop the server and run `fieldkeep admin rewrite`, which needs room for a second copy",
+            ),
+            Self::OldCopies { files } => {
+                write!(f, "remove what upgrades left in the data folder: {}", files.join(", "))
+            }
+        }
+    }
+}
+
 /// One thing that an operator can do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {

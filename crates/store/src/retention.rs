@@ -196,6 +196,16 @@ impl Store {
         Ok(before.file_bytes.saturating_sub(after.file_bytes))
     }
 
+    /// Writes the file anew without what is free in it, so that it can be cut from then on; answers how many bytes went.
+    /// Needs room for a second copy; nobody else may have the store open.
+    pub async fn rewrite(&self) -> Result<u64, StoreError> {
+        let database = &self.inner.database;
+        let before = database.space().await?;
+        database.rewrite().await?;
+        let after = database.space().await?;
+        Ok(before.file_bytes.saturating_sub(after.file_bytes))
+    }
+
     /// What was deleted of a project, newest first, from before an entry on.
     pub async fn deletions(
         &self,

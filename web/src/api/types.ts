@@ -13,6 +13,7 @@ export type ClaimLine = Schemas['NewClaimLine'];
 export type Series = Schemas['ElementPoints'];
 export type GapReason = Schemas['GapWord'];
 export type Role = Schemas['Role'];
+export type Space = Schemas['Space'];
 
 export type Element = Schemas['Element'];
 /** The newest value of an element. */

@@ -9,6 +9,7 @@ use crate::fleet::FleetError;
 use crate::pki::PkiError;
 use crate::projects::ProjectsError;
 use crate::series::SeriesError;
+use crate::space::SpaceError;
 use fieldkeep_store::StoreError;
 
 /// The access data failed.
@@ -108,5 +109,15 @@ pub(super) fn series(error: SeriesError) -> Problem {
             | StoreError::TooManyEpochs(_)
             | StoreError::NoRoom,
         ) => Problem::internal("the measurement store failed", &error),
+    }
+}
+
+/// Room on the disk.
+pub(super) fn space(error: SpaceError) -> Problem {
+    match error {
+        SpaceError::Series(inner) => series(inner),
+        SpaceError::Disk(_) | SpaceError::Sql(_) => {
+            Problem::internal("the room on the disk cannot be told", &error)
+        }
     }
 }

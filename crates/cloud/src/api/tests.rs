@@ -3,6 +3,7 @@
 mod door;
 mod matrix;
 mod measurements;
+mod retention;
 mod samples;
 mod tenants;
 mod world;

@@ -150,18 +150,20 @@ impl Series {
         Ok(found)
     }
 
-    /// What was deleted of the project, newest first.
+    /// What was deleted of the project, newest first, and where the next page begins, if there is one.
     pub async fn deletions(
         &self,
         grant: &Grant<'_, Audit>,
         before: Option<i64>,
         limit: usize,
-    ) -> Result<Vec<Deletion>, SeriesError> {
+    ) -> Result<(Vec<Deletion>, Option<i64>), SeriesError> {
         let entries = self.store.deletions(grant.project(), before, limit).await?;
+        let last = entries.last().map(|entry| entry.id);
+        let next = last.filter(|_| entries.len() >= limit);
         let devices = self.pki.devices(&grant.read()).await?;
         // An entry of a device out of reach is not for this reader.
         let reached = |entry: &Deletion| devices.iter().any(|device| device.id == entry.device);
-        Ok(entries.into_iter().filter(reached).collect())
+        Ok((entries.into_iter().filter(reached).collect(), next))
     }
 
     /// How much of the measurements' file is in use.

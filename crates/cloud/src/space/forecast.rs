@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_steady_growth_is_found() {
-        let forecast = grown((0..40).map(|day| (day, 5_000 + 70 * day.unsigned_abs())));
+        let forecast = grown((0..40i64).map(|day| (day, 5_000 + 70 * day.unsigned_abs())));
         assert_eq!(forecast.growth(), Some(70));
         let full = full_us(0, 700, 70).unwrap();
         assert_eq!(full, 10 * 86_400_000_000);
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(Forecast::default().growth(), None);
         assert_eq!(grown([(7, 5)].into_iter()).growth(), None);
         assert_eq!(grown((0..9).map(|day| (day, 500))).growth(), None);
-        let less = (0..9).map(|day| (day, 900 - day.unsigned_abs()));
+        let less = (0..9i64).map(|day| (day, 900 - day.unsigned_abs()));
         assert_eq!(grown(less).growth(), None);
     }
 

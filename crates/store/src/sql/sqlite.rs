@@ -152,6 +152,18 @@ impl Sqlite {
         self.fold().await
     }
 
+    /// Writes a consistent copy, under the same key, that is durable when this returns.
+    pub(super) async fn copy(&self, to: &Path) -> Result<(), SqlError> {
+        let mut reader = self.readers.acquire().await.map_err(classify)?;
+        sqlx::query("VACUUM INTO ?")
+            .bind(to.to_string_lossy().into_owned())
+            .execute(&mut *reader)
+            .await
+            .map_err(classify)?;
+        let synced = std::fs::File::open(to).and_then(|file| file.sync_all());
+        synced.map_err(|error| SqlError::Engine(error.into()))
+    }
+
     /// Lets the file grow to so many pages, as a full disk would: on this connection's successors too.
     #[cfg(test)]
     pub(super) async fn limit(&self, pages: u32) {
