@@ -43,6 +43,9 @@ pub(crate) fn run(tests: bool) -> Result<()> {
         if !shell::succeeds("gcc", &["--version"]) {
             missing.push("gcc");
         }
+        if !Path::new("/usr/lib/fiu/fiu_posix_preload.so").exists() {
+            missing.push("fiu-utils");
+        }
         if !shell::succeeds("openssl", &["version"]) {
             missing.push("openssl");
         }

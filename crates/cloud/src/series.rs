@@ -7,11 +7,13 @@
 
 mod changes;
 mod clocks;
+mod expiry;
 mod live;
 mod table;
 mod width;
 
 use std::fmt;
+use std::sync::Arc;
 
 use fieldkeep_protocol::{DeviceId, ElementId, Epoch, Timestamp};
 use fieldkeep_store::{
@@ -20,6 +22,7 @@ use fieldkeep_store::{
     TimeRange, Totals,
 };
 use futures_util::Stream;
+use tokio::sync::Notify;
 
 use crate::access::{Access, Denied, Grant, Read, Session};
 use crate::clock::Clock;
@@ -88,6 +91,7 @@ pub struct Series {
     pki: Pki,
     access: Access,
     clock: Clock,
+    due: Arc<Notify>,
 }
 
 impl fmt::Debug for Series {
@@ -107,6 +111,7 @@ impl Series {
             pki,
             access,
             clock,
+            due: Arc::new(Notify::new()),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::changes::{Cause, Waiting, record_change};
 use crate::cipher::{Kind, Sealed, Subject};
 use crate::devices::Device;
 use crate::error::{AppendError, StoreError};
+use crate::kept;
 use crate::lanes::Closed;
 use crate::latest::{self, News};
 use crate::stamp::Timing;
@@ -102,6 +103,7 @@ impl Store {
             received,
         };
         let inner = &self.inner;
+        inner.check_room()?;
         let device = inner.open_device(origin).await?;
         loop {
             if let Some(receipt) = inner.try_append(&device, &arrival).await? {
@@ -124,6 +126,7 @@ impl Store {
         let hash = batch::hash(bytes);
         let (epoch, revision) = (decoded.epoch(), decoded.revision());
         let inner = &self.inner;
+        inner.check_room()?;
         let device = inner.open_device(origin).await?;
         let stream = device.open_stream(&inner.database, epoch, received).await?;
         drop(stream.state(&inner.database).await?);
@@ -212,6 +215,7 @@ impl Store {
         let payload = decoded.payload();
         let (epoch, last, time) = (payload.epoch, payload.last, payload.time);
         let inner = &self.inner;
+        inner.check_room()?;
         let device = inner.open_device(origin).await?;
         let stream = device.open_stream(&inner.database, epoch, received).await?;
         let key = inner.keys.current(device.project, received).await?;
@@ -460,7 +464,9 @@ impl Inner {
                 return Ok(true);
             }
         }
-        Ok(false)
+        let (first, count) = (arrival.header.first, arrival.header.count);
+        let last = first + u64::from(count).saturating_sub(1);
+        Ok(kept::holds(&self.database, stream, first, last, &arrival.hash).await?)
     }
 }
 

@@ -37,6 +37,10 @@ const MIGRATIONS: &[Migration] = &[
         number: 4,
         sql: include_str!("../migrations/sqlite/0004_changes.sql"),
     },
+    Migration {
+        number: 5,
+        sql: include_str!("../migrations/sqlite/0005_retention.sql"),
+    },
 ];
 
 /// Arrivals that a slow listener may lag behind before it has to ask the rows.
@@ -95,6 +99,7 @@ pub(crate) struct Inner {
     newest: Arc<AtomicI64>,
     settled: Arc<AtomicI64>,
     trusts_clock: AtomicBool,
+    shut: AtomicBool,
     stop: Arc<Notify>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -136,6 +141,7 @@ impl Store {
                 newest,
                 settled,
                 trusts_clock: AtomicBool::new(true),
+                shut: AtomicBool::new(false),
                 stop,
                 writer: Mutex::new(Some(writer)),
             }),
@@ -162,6 +168,11 @@ impl Store {
     /// Whether the times of arrival that callers hand in can be right; while not, no record is called ahead of them.
     pub fn trust_clock(&self, trusted: bool) {
         self.inner.trusts_clock.store(trusted, Ordering::Relaxed);
+    }
+
+    /// Lets arrivals in, or refuses each as a full disk does, so that what room is left serves other work.
+    pub fn let_in(&self, open: bool) {
+        self.inner.shut.store(!open, Ordering::Relaxed);
     }
 
     /// Drops what is in memory of a project's keys: to be called when the project is erased.
@@ -210,6 +221,14 @@ impl Inner {
         Ok(())
     }
 
+    /// Refuses while nothing is let in.
+    pub(crate) fn check_room(&self) -> Result<(), StoreError> {
+        if self.shut.load(Ordering::Relaxed) {
+            return Err(StoreError::NoRoom);
+        }
+        Ok(())
+    }
+
     /// The device, if its project has any data.
     pub(crate) async fn find_device(
         &self,
@@ -232,16 +251,17 @@ async fn highest_batch(database: &Database) -> Result<i64, StoreError> {
     row.map_or(Ok(0), |row| Ok(row.i64(0)?.max(row.i64(1)?)))
 }
 
-/// The last instant of each stream's last batch, and the latest of these.
+/// The last instant of each stream's last batch, and the latest of these and of the rows that were removed.
 async fn newest_stored(database: &Database) -> Result<i64, StoreError> {
     let row = database
         .fetch_optional(
             "SELECT max((SELECT from_us + span_us FROM batch \
                WHERE batch.project = stream.project AND batch.stream = stream.id AND held = false \
-               ORDER BY from_us DESC, span_us DESC LIMIT 1)) FROM stream",
+               ORDER BY from_us DESC, span_us DESC LIMIT 1)), (SELECT max(to_us) FROM kept_numbers) FROM stream",
             &[],
         )
         .await?;
-    let newest = row.map_or(Ok(None), |row| row.opt_i64(0))?;
+    let Some(row) = row else { return Ok(i64::MIN) };
+    let newest = row.opt_i64(0)?.max(row.opt_i64(1)?);
     Ok(newest.unwrap_or(i64::MIN))
 }

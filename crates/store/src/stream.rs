@@ -1,4 +1,4 @@
-//! One stream: the record numbers of a device in one epoch, as derived from its hot rows.
+//! One stream: the record numbers of a device in one epoch, as derived from its hot rows and what is kept of removed ones.
 //!
 //! What is durable and what is on its way to the disk, per branch; the widest batch and the outermost times, by which
 //! reads find their rows; the last hashes, by which the next batch is linked. Loaded at first touch from an index alone.
@@ -14,6 +14,7 @@ use tokio::sync::{OnceCell, oneshot};
 
 use crate::error::StoreError;
 use crate::judge;
+use crate::kept;
 use crate::projects::Project;
 use crate::ranges::RangeSet;
 use crate::sql::{Database, SqlError};
@@ -155,6 +156,7 @@ impl Stream {
     async fn load(&self, database: &Database) -> Result<State, StoreError> {
         let key = [self.identity.project.number.into(), self.identity.id.into()];
         let mut state = State::default();
+        // In one statement with the removed ones, between two of which rows could be removed.
         // Within a branch no two batches overlap, so islands are runs in which each begins where one ended.
         let islands = database
             .fetch_all(
@@ -163,7 +165,10 @@ impl Stream {
                      SELECT branch, first, count, CASE WHEN held THEN 1 ELSE 0 END AS held, \
                        CASE WHEN first = lag(first + count) OVER (PARTITION BY branch ORDER BY first) THEN 0 ELSE 1 END AS starts \
                      FROM batch WHERE project = $1 AND stream = $2) AS marked) AS numbered \
-                 GROUP BY branch, island ORDER BY branch, min(first)",
+                 GROUP BY branch, island \
+                 UNION ALL SELECT branch, first, last + 1, batches, records, 0 FROM kept_numbers \
+                   WHERE project = $1 AND stream = $2 \
+                 ORDER BY 1, 2",
                 &key,
             )
             .await?;
@@ -207,6 +212,17 @@ impl Stream {
                 clock: None,
             });
         }
+        for (next, branch, hash) in kept::ends(database, &self.identity, TAILS).await? {
+            state.tails.push_back(Tail {
+                next,
+                branch,
+                hash,
+                clock: None,
+            });
+        }
+        let tails = state.tails.make_contiguous();
+        tails.sort_by_key(|tail| std::cmp::Reverse((tail.next, tail.branch)));
+        state.tails.truncate(TAILS);
         let revisions = database
             .fetch_all(
                 "SELECT DISTINCT revision FROM channels WHERE project = $1 AND stream = $2",

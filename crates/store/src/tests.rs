@@ -12,6 +12,7 @@ mod kill;
 mod known;
 mod model;
 mod reads;
+mod retention;
 mod secrecy;
 
 use std::path::Path;

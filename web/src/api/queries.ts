@@ -14,6 +14,14 @@ export const meQuery = queryOptions({
   staleTime: 60_000,
 });
 
+/** For operators only; everybody else is refused. */
+export const spaceQuery = queryOptions({
+  queryKey: ['space'],
+  queryFn: ({ signal }) => call(api.GET('/api/v1/instance/space', { signal })),
+  refetchInterval: 60_000,
+  retry: false,
+});
+
 export const projectsQuery = queryOptions({
   queryKey: ['projects'],
   queryFn: ({ signal }) => call(api.GET('/api/v1/projects', { signal })),

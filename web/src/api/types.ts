@@ -16,6 +16,7 @@ export type CompleteDay = Schemas['CompleteDay'];
 export type MissingCounts = Schemas['Missing'];
 export type GapReason = Schemas['GapWord'];
 export type Role = Schemas['Role'];
+export type Space = Schemas['Space'];
 
 export type Element = Schemas['Element'];
 /** The newest value of an element. */

@@ -13,6 +13,7 @@ use crate::fleet::FleetError;
 use crate::pki::PkiError;
 use crate::projects::ProjectsError;
 use crate::series::SeriesError;
+use crate::space::SpaceError;
 use fieldkeep_store::{ClockError, StoreError};
 
 /// The access data failed.
@@ -48,9 +49,10 @@ pub(super) fn projects(error: ProjectsError) -> Problem {
         ProjectsError::NoProject | ProjectsError::NotFound(_) => Problem::new(Code::NotFound),
         ProjectsError::Invalid { field, reason } => Problem::field(field, reason.to_string()),
         ProjectsError::Limited => Problem::new(Code::Forbidden).detail(error.to_string()),
-        ProjectsError::LocationInUse | ProjectsError::Overlap { .. } => {
-            Problem::new(Code::Conflict).detail(error.to_string())
-        }
+        ProjectsError::LocationInUse
+        | ProjectsError::Overlap { .. }
+        | ProjectsError::Held
+        | ProjectsError::NotHeld => Problem::new(Code::Conflict).detail(error.to_string()),
         ProjectsError::Sql(_)
         | ProjectsError::Keys(_)
         | ProjectsError::Sealed(_)
@@ -140,8 +142,19 @@ pub(super) fn series(error: SeriesError) -> Problem {
             | StoreError::Damaged { .. }
             | StoreError::Encryption
             // Only devices begin epochs.
-            | StoreError::TooManyEpochs(_),
+            | StoreError::TooManyEpochs(_)
+            | StoreError::NoRoom,
         ) => Problem::internal("the measurement store failed", &error),
+    }
+}
+
+/// Room on the disk.
+pub(super) fn space(error: SpaceError) -> Problem {
+    match error {
+        SpaceError::Series(inner) => series(inner),
+        SpaceError::Disk(_) | SpaceError::Sql(_) => {
+            Problem::internal("the room on the disk cannot be told", &error)
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod clocks;
 mod door;
 mod matrix;
 mod measurements;
+mod retention;
 mod samples;
 mod tables;
 mod tenants;

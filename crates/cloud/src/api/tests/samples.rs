@@ -67,6 +67,13 @@ const KNOWN: &[&str] = &[
     "/api/v1/projects/{project}/latest",
     "/api/v1/projects/{project}/live",
     "/api/v1/projects/{project}/changes",
+    "/api/v1/instance/space",
+    "/api/v1/projects/{project}/retention",
+    "/api/v1/projects/{project}/retention/preview",
+    "/api/v1/projects/{project}/retention/hold",
+    "/api/v1/projects/{project}/deletions",
+    "/api/v1/projects/{project}/elements/{element}/retention",
+    "/api/v1/projects/{project}/elements/{element}/retention/hold",
 ];
 
 async fn body(world: &World, row: &str) -> Option<serde_json::Value> {
@@ -109,6 +116,13 @@ async fn body(world: &World, row: &str) -> Option<serde_json::Value> {
         })),
         ("PATCH", "/deployments/{deployment}") => Some(json!({ "to": "2026-03-02T00:00:00Z" })),
         ("POST", "/keys") => Some(json!({ "name": "new", "role": "viewer" })),
+        ("PUT", "/retention" | "/elements/{element}/retention") => {
+            Some(json!({ "hot_days": 90, "cold_days": 400, "rollup_days": null }))
+        }
+        // Past the door: a second hold contradicts the first.
+        ("POST", "/retention/hold" | "/elements/{element}/retention/hold") => {
+            Some(json!({ "reason": "case 7" }))
+        }
         _ => None,
     }
 }
@@ -140,6 +154,17 @@ async fn special(world: &World, row: &str) -> Option<(String, Option<serde_json:
             plain(format!("{project}/claims/{}", world.spare_claim().await))
         }
         "DELETE /keys/{key}" => plain(format!("{project}/keys/{}", world.spare_key().await)),
+        "POST /retention/release" => Some((
+            format!("{project}/retention/release"),
+            Some(json!({ "reason": "case 7 is closed" })),
+        )),
+        "POST /elements/{element}/retention/release" => Some((
+            format!(
+                "{project}/elements/{}/retention/release",
+                world.ours.element
+            ),
+            Some(json!({ "reason": "case 7 is closed" })),
+        )),
         "GET /points" => plain(format!(
             "{project}/points?element={}&from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z&buckets=100",
             world.ours.element
