@@ -8,6 +8,7 @@
 
 mod append;
 mod arrivals;
+mod audit;
 mod buckets;
 mod cipher;
 mod devices;
@@ -30,6 +31,7 @@ mod writer;
 
 pub use append::{ChannelsReceipt, Outcome, Receipt};
 pub use arrivals::{Arrival, Arrived, ArrivedChannel};
+pub use audit::{Audit, Figures, Opened};
 pub use buckets::{Bucket, Buckets, MOST_BUCKETS};
 pub use cipher::{ProjectKey, ProjectKeyFuture, ProjectKeys};
 pub use error::{AppendError, KeyUnavailable, StoreError};
@@ -38,7 +40,7 @@ pub use gaps::{Gap, GapReason};
 pub use ledger::{EpochLedger, Links, Totals};
 pub use quarantine::{QuarantineState, Quarantined};
 pub use scan::{Cursor, InvalidCursor, Page, Point, Source, TimeRange};
-pub use store::{Options, Origin, Store};
+pub use store::{MIGRATIONS, Options, Origin, Store};
 pub use tables::{Channel, ChannelTable};
 
 #[cfg(test)]
