@@ -31,6 +31,7 @@ pub use problem::Problem;
 pub use routes::table;
 
 use crate::access::Access;
+use crate::backup::Backup;
 use crate::db::Db;
 use crate::fleet::Fleet;
 use crate::pki::Pki;
@@ -49,6 +50,8 @@ pub struct Rooms {
     pub fleet: Fleet,
     /// Measurements.
     pub series: Series,
+    /// What is known of backups.
+    pub backup: Backup,
     /// Asked whether the instance is ready.
     pub db: Db,
     /// Turns true when the server stops: streams that would never end do then.

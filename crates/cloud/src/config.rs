@@ -38,6 +38,8 @@ pub struct Config {
     pub https_certificate: Option<CertificateFiles>,
     /// Sign-in and sessions.
     pub sessions: Sessions,
+    /// The daily backup.
+    pub backup: Backup,
 }
 
 /// A certificate as PEM files.
@@ -64,6 +66,17 @@ pub struct Sessions {
     pub attempt_every_s: u32,
 }
 
+/// The daily backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// The folder that it goes to; None for no backup.
+    pub to: Option<PathBuf>,
+    /// Its hour: minutes after midnight, UTC.
+    pub at_minute: u32,
+    /// How long data archives are kept; None for ever.
+    pub keep_days: Option<u32>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         let any = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
@@ -76,6 +89,7 @@ impl Default for Config {
             mqtt: any(8883),
             https_certificate: None,
             sessions: Sessions::default(),
+            backup: Backup::default(),
         }
     }
 }
@@ -88,6 +102,16 @@ impl Default for Sessions {
             attempts_per_account: 10,
             attempts_per_source: 50,
             attempt_every_s: 30,
+        }
+    }
+}
+
+impl Default for Backup {
+    fn default() -> Self {
+        Self {
+            to: None,
+            at_minute: 2 * 60 + 30,
+            keep_days: None,
         }
     }
 }
@@ -244,6 +268,11 @@ impl Config {
             1..=3_600,
             &mut sessions.attempt_every_s,
         );
+        reader.table("backup");
+        let backup = &mut config.backup;
+        reader.optional_path("backup.to", &mut backup.to);
+        reader.time_of_day("backup.at", &mut backup.at_minute);
+        reader.optional_number("backup.keep_days", 31..=36_500, &mut backup.keep_days);
         config
     }
 }

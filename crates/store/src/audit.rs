@@ -63,9 +63,7 @@ impl Audit {
     pub fn table(&mut self, name: &str, columns: &[String]) -> Result<(), SqlError> {
         self.columns = match name {
             "project" => Columns::Project(places(columns, ["id", "project"])?),
-            "stream" => {
-                Columns::Stream(places(columns, ["id", "project", "device", "epoch"])?)
-            }
+            "stream" => Columns::Stream(places(columns, ["id", "project", "device", "epoch"])?),
             "batch" => Columns::Batch(places(columns, ["stream", "count"])?),
             _ => Columns::Other,
         };
@@ -90,11 +88,14 @@ impl Audit {
                     .insert(number(row, id)?, (number(row, project)?, device, epoch));
             }
             Columns::Batch([stream, count]) => {
-                let sum = self.sums.entry(number(row, stream)?).or_insert_with(|| Sum {
-                    batches: 0,
-                    records: 0,
-                    digest: Context::new(&SHA256),
-                });
+                let sum = self
+                    .sums
+                    .entry(number(row, stream)?)
+                    .or_insert_with(|| Sum {
+                        batches: 0,
+                        records: 0,
+                        digest: Context::new(&SHA256),
+                    });
                 sum.batches += 1;
                 sum.records = sum
                     .records
@@ -241,8 +242,8 @@ impl Store {
                 }
                 Err(error) => return Err(error),
             };
-            let plain =
-                key.and_then(|key| key.open(&subject, row.i64(5).ok()?, row.bytes(6).ok()?.to_vec()));
+            let plain = key
+                .and_then(|key| key.open(&subject, row.i64(5).ok()?, row.bytes(6).ok()?.to_vec()));
             let hash: [u8; 32] = row.array(3)?;
             if plain.is_some_and(|plain| batch::hash(&plain) == hash) {
                 opened.sound += 1;

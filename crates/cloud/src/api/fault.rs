@@ -5,6 +5,7 @@
 
 use super::problem::{Code, Problem};
 use crate::access::{AccessError, Failure};
+use crate::backup::BackupError;
 use crate::fleet::FleetError;
 use crate::pki::PkiError;
 use crate::projects::ProjectsError;
@@ -83,6 +84,11 @@ pub(super) fn fleet(error: FleetError) -> Problem {
         | FleetError::Stored(_)
         | FleetError::Sql(_) => Problem::internal("device states failed", &error),
     }
+}
+
+/// Backups. Nothing that a client sends is at fault: it only asks how they are.
+pub(super) fn backup(error: &BackupError) -> Problem {
+    Problem::internal("the state of the backups is not known", error)
 }
 
 /// Measurements.

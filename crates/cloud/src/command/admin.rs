@@ -9,7 +9,7 @@ use clap::Subcommand;
 use fieldkeep_protocol::{ProjectId, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Failure, Place, doctor};
+use super::{Failure, Place, doctor, recovery_kit};
 use crate::access::{self, Locations, NewApiKey, Role, Task};
 use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
@@ -23,6 +23,7 @@ use crate::serve::Base;
 ///   fieldkeep admin claim --project "Tide gauges" --data DIR
 ///   fieldkeep admin api-key --project "Tide gauges" --role viewer --data DIR
 ///   fieldkeep admin sign-in-link you@example.org --data DIR
+///   fieldkeep admin recovery-kit --data DIR
 ///   fieldkeep admin doctor --data DIR
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -96,6 +97,7 @@ enum Verb {
         /// The operator's e-mail; on an instance without people this makes the first operator
         email: String,
     },
+    RecoveryKit(recovery_kit::Arguments),
     /// Look at everything that commonly goes wrong; each line is ok or says what to do
     #[command(after_help = "Example: fieldkeep admin doctor --data DIR --master-key FILE")]
     Doctor,
@@ -134,9 +136,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-struct Answer {
-    text: String,
-    json: Value,
+pub(super) struct Answer {
+    pub(super) text: String,
+    pub(super) json: Value,
 }
 
 async fn act(base: &Base, verb: Verb) -> Result<Answer, Failure> {
@@ -182,6 +184,7 @@ async fn act(base: &Base, verb: Verb) -> Result<Answer, Failure> {
                 text: link,
             })
         }
+        Verb::RecoveryKit(arguments) => recovery_kit::run(base, arguments).await,
         Verb::Doctor => Err(Failure::Failed(anyhow!("doctor opens the data itself"))),
     }
 }

@@ -15,8 +15,9 @@ use zeroize::Zeroizing;
 
 use super::derive::wrap;
 use super::keyring::{Base, InstanceId, Keyring};
-use super::start::{MIGRATIONS, database_key, private};
+use super::start::{MIGRATIONS, database_key, open_with, private};
 use super::{Inner, Keys, KeysError, MasterKey, SealingKey, Secret};
+use crate::clock::Clock;
 
 const MAGIC: &[u8; 16] = b"fieldkeep-keys-1";
 const ENTRY: usize = 16 + 32 + 8;
@@ -95,6 +96,17 @@ pub struct Restored {
 }
 
 impl Restored {
+    /// Opens the keys although their keyring is not yet in place.
+    pub async fn open(
+        &self,
+        data: &Path,
+        master: &MasterKey,
+        clock: &Clock,
+    ) -> Result<Keys, KeysError> {
+        let opened = open_with(data, master, &self.keyring, clock).await?;
+        Ok(opened.keys)
+    }
+
     /// Puts the keyring in place; durable when this returns.
     pub fn settle(&self, data: &Path) -> Result<(), KeysError> {
         self.keyring.write_pending(data)?;
@@ -150,9 +162,8 @@ impl Keys {
         snapshot: &KeySnapshot,
     ) -> Result<Restored, KeysError> {
         let keyring = Keyring::create(master, snapshot.instance);
-        let key = |base| {
-            database_key(&keyring, master, base).map(|key| DatabaseKey::new(*key.expose()))
-        };
+        let key =
+            |base| database_key(&keyring, master, base).map(|key| DatabaseKey::new(*key.expose()));
         for base in Base::ALL {
             private(&base.path(data))?;
         }
@@ -169,10 +180,7 @@ impl Keys {
         transaction
             .execute(
                 "INSERT INTO instance_key (name, wrapped, created_us) VALUES ('instance', $1, $2)",
-                &[
-                    (&wrapped).into(),
-                    snapshot.created.as_micros().into(),
-                ],
+                &[(&wrapped).into(), snapshot.created.as_micros().into()],
             )
             .await?;
         for (project, key, created) in &snapshot.projects {

@@ -11,9 +11,7 @@ use std::sync::Arc;
 use fieldkeep_store::sql::{Database, DatabaseKey, Migration};
 
 use super::keyring::{Base, FILE, Keyring, PENDING, failed};
-use super::{
-    Inner, InstanceId, Keys, KeysError, MasterKey, Opened, SealingKey, Secret, random,
-};
+use super::{Inner, InstanceId, Keys, KeysError, MasterKey, Opened, SealingKey, Secret, random};
 use crate::clock::Clock;
 
 pub(super) const MIGRATIONS: &[Migration] = &[Migration {
@@ -110,7 +108,7 @@ impl Keys {
     }
 }
 
-async fn open_with(
+pub(super) async fn open_with(
     data: &Path,
     master: &MasterKey,
     keyring: &Keyring,
@@ -164,7 +162,11 @@ async fn instance_key(inner: &Inner, clock: &Clock) -> Result<Secret, KeysError>
         .ok_or_else(damaged)
 }
 
-pub(super) fn database_key(keyring: &Keyring, master: &MasterKey, base: Base) -> Result<Secret, KeysError> {
+pub(super) fn database_key(
+    keyring: &Keyring,
+    master: &MasterKey,
+    base: Base,
+) -> Result<Secret, KeysError> {
     keyring
         .unwrap(master, base)
         .ok_or_else(|| KeysError::Damaged {

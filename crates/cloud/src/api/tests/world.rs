@@ -24,6 +24,7 @@ use tower::ServiceExt as _;
 
 use crate::access::{Access, Locations, NewApiKey, Role, Task, system};
 use crate::api::{Rooms, router};
+use crate::backup::Backup;
 use crate::clock::{Clock, Hands};
 use crate::config::Sessions;
 use crate::db::Db;
@@ -149,6 +150,13 @@ impl World {
         .await
         .unwrap();
         let fleet = Fleet::new(db.clone(), keys.clone(), clock.clone(), pki.clone());
+        let backup = Backup::new(
+            db.clone(),
+            keys.clone(),
+            clock.clone(),
+            &data,
+            opened.series.clone(),
+        );
         let store = Store::open(Options::new(
             data.join("series.db"),
             opened.series,
@@ -184,6 +192,7 @@ impl World {
             pki: pki.clone(),
             fleet,
             series: series.clone(),
+            backup,
             db,
             stopping,
         });
