@@ -32,6 +32,7 @@ pub use problem::Problem;
 pub use routes::table;
 
 use crate::access::Access;
+use crate::backup::Backup;
 use crate::db::Db;
 use crate::fleet::Fleet;
 use crate::pki::Pki;
@@ -53,6 +54,8 @@ pub struct Rooms {
     pub series: Series,
     /// Room on the disk.
     pub space: Space,
+    /// What is known of backups.
+    pub backup: Backup,
     /// Asked whether the instance is ready.
     pub db: Db,
     /// Turns true when the server stops: streams that would never end do then.

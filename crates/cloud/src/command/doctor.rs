@@ -100,9 +100,9 @@ async fn look_inside(base: &Base, checks: &mut Vec<Check>) {
     }
     add(checks, "devices", devices(base).await);
     add(checks, "space", space(base).await);
-    let backups =
-        "there are none yet in this version: stop, copy the data folder, start; keep the key apart";
-    add(checks, "backups", Ok(backups.to_owned()));
+    for outcome in backups(base).await {
+        add(checks, "backups", outcome);
+    }
 }
 
 fn judge_clock(clock: &Clock) -> Result<String> {
@@ -226,6 +226,32 @@ async fn space(base: &Base) -> Result<String> {
         text.push_str("; nothing here can be freed: give it a larger disk");
     }
     bail!("{text}")
+}
+
+/// The newest backup, and a line for each thing that somebody should do.
+async fn backups(base: &Base) -> Vec<Result<String>> {
+    let task = access::system(Task::AdminCommand);
+    let status = match base.backup.status(&task.operator()).await {
+        Ok(status) => status,
+        Err(error) => return vec![Err(error.into())],
+    };
+    let mut lines = Vec::new();
+    if let Some(newest) = &status.newest {
+        lines.push(Ok(format!(
+            "the newest is of {}, {} records in {} series: {}",
+            rfc3339::format(newest.made),
+            newest.records,
+            newest.series,
+            newest.path.display()
+        )));
+    }
+    lines.extend(
+        status
+            .warnings
+            .iter()
+            .map(|warning| Err(anyhow!("{warning}"))),
+    );
+    lines
 }
 
 async fn devices(base: &Base) -> Result<String> {

@@ -12,7 +12,7 @@ use super::tls::{Limits, Listener, OperatorCertificate, Shutdown, serve_http};
 use super::{ServeError, Server};
 use crate::api;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::ingest::Ingest;
 use crate::pki::{self, Endpoints, ServerCertificate};
 
@@ -28,6 +28,7 @@ const MQTT: &[&str] = &["mqtt"];
 pub struct Running {
     /// The rooms behind the doors.
     pub server: Server,
+    backups: config::Backup,
     name: String,
     ca: std::path::PathBuf,
     addresses: [SocketAddr; 3],
@@ -97,6 +98,7 @@ impl Running {
         let (stop, shutdown) = Shutdown::new();
         let mut running = Self {
             server,
+            backups: config.backup,
             name: config.name,
             ca,
             addresses,
@@ -120,6 +122,7 @@ impl Running {
             fleet: self.server.fleet.clone(),
             series: self.server.series.clone(),
             space: self.server.space.clone(),
+            backup: base.backup.clone(),
             db: base.db.clone(),
             stopping: shutdown.signal(),
         });
@@ -169,6 +172,8 @@ impl Running {
         let series = self.server.series.clone();
         self.chores
             .spawn(async move { series.keep_to_retention().await });
+        let (backup, backups) = (self.server.base.backup.clone(), self.backups.clone());
+        self.chores.spawn(async move { backup.run(backups).await });
         if let Some(own) = own {
             self.chores.spawn(own.watch());
         }

@@ -3,6 +3,8 @@
 //! WAL with `synchronous=FULL`: a committed transaction survives a power cut.
 //! The raw key skips SQLCipher's passphrase hashing, which would cost 256 k rounds a connection.
 
+mod whole;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -19,7 +21,7 @@ use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use super::value::Cell;
-use super::{Row, Space, SqlError, Value};
+use super::{Purpose, Row, Space, SqlError, Value};
 
 const READERS: u32 = 4;
 /// SQLite's compiled limit is 32,766 placeholders a statement.
@@ -53,20 +55,24 @@ pub(super) struct Open {
 }
 
 impl Sqlite {
-    pub(super) async fn open(path: &Path, key: &[u8; 32]) -> Result<Self, SqlError> {
+    pub(super) async fn open(
+        path: &Path,
+        key: &[u8; 32],
+        purpose: Purpose,
+    ) -> Result<Self, SqlError> {
         // Before SQLCipher does it: this way OpenSSL installs no exit handler, which would free its tables under
         // connection threads that are still closing. `.cargo/config.toml` does the same for SQLCipher's own.
         openssl_sys::init();
         STARTED.get_or_try_init(start).await.map_err(classify)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
+            .create_if_missing(purpose != Purpose::Look)
             .pragma("key", key_pragma(key).to_string())
             // Free pages can be given back; a file from before this was set needs one `VACUUM` for it.
             .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
+            .foreign_keys(purpose != Purpose::Fill)
             .pragma("secure_delete", "ON")
             // A wrong key is told by the error; SQLCipher would write to stderr on its own.
             .pragma("cipher_log_level", "NONE")
@@ -207,8 +213,8 @@ impl Open {
 
     pub(super) async fn insert_rows(
         &mut self,
-        head: &'static str,
-        tail: &'static str,
+        head: &str,
+        tail: &str,
         width: usize,
         values: &[Value<'_>],
     ) -> Result<u64, SqlError> {
@@ -233,7 +239,7 @@ impl Open {
             }
             sql.push(' ');
             sql.push_str(tail);
-            // Built from literals and placeholders alone; no outside text is in it.
+            // Built from literals, names out of the schema, and placeholders alone; no outside text is in it.
             let done = sqlx::query_with(AssertSqlSafe(sql).into_sql_str(), arguments(part)?)
                 .execute(&mut *self.connection)
                 .await
