@@ -16,14 +16,15 @@ use crate::cipher::{Kind, Sealed, Subject};
 use crate::devices::Device;
 use crate::error::{AppendError, StoreError};
 use crate::latest::{self, News};
+use crate::stamp::Timing;
 use crate::store::{Inner, Origin, Store};
 use crate::stream::{Committed, Pending, Place, Stream};
 use crate::tables::ChannelTable;
 use crate::writer::{BatchRow, Item, Row, SealRow};
 
 /// 2000-01-01T00:00:00Z.
-const EARLIEST_US: i64 = 946_684_800_000_000;
-const AHEAD_US: i64 = 86_400_000_000;
+pub(crate) const EARLIEST_US: i64 = 946_684_800_000_000;
+pub(crate) const AHEAD_US: i64 = 86_400_000_000;
 
 /// What became of a batch. It is durable, whatever the outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,6 +335,7 @@ impl Inner {
             };
             let sealed = key.seal(&subject, arrival.bytes)?;
             let (waiter, answer) = oneshot::channel();
+            let marked = state.marks(&arrival.batch, branch);
             state.enter(
                 Pending {
                     first: header.first,
@@ -341,7 +343,7 @@ impl Inner {
                     hash: arrival.hash,
                     waiters: vec![waiter],
                 },
-                header.count,
+                &arrival.batch,
             );
             let from_us = arrival.batch.min_time().as_micros();
             permit.send(Item {
@@ -358,6 +360,7 @@ impl Inner {
                     received: arrival.received,
                     revision: header.revision,
                     held: arrival.held,
+                    marked,
                     sealed,
                     news: news(device, &stream, arrival, branch, table.as_deref()),
                 }),
@@ -454,7 +457,7 @@ impl Inner {
 
 /// Times that cannot be true. What is stored was at most a day ahead when it came; where it is more than that ahead of
 /// now, it is this cloud's clock that has gone back, and the stored times say more than it does.
-fn is_held(batch: &Batch<'_>, received: Timestamp, newest_us: i64) -> bool {
+pub(crate) fn is_held(batch: &Batch<'_>, received: Timestamp, newest_us: i64) -> bool {
     let ahead = received.as_micros().saturating_add(AHEAD_US);
     let latest = if newest_us > ahead {
         newest_us.saturating_add(AHEAD_US)
@@ -479,8 +482,9 @@ fn news(
             stream: stream.identity.id,
             branch,
             channel: channel.index,
+            interval_us: channel.interval_us,
         };
-        place.newest(&arrival.batch, (i64::MIN, i64::MAX))
+        place.newest(&arrival.batch, &Timing::AS_SENT, (i64::MIN, i64::MAX))
     })
 }
 

@@ -1,17 +1,21 @@
 //! Raw values as they were known at a time: from the rows that had arrived by then, with the channel tables of then.
 //!
 //! Reads the evidence alone, never what was derived from it, and refuses where the evidence of the range was removed.
-//! Pages as the present does, in the same order and with the same cursors.
+//! Rows whose times were stamped have the stamps of then; they are few, and each page looks at all of them, because where they
+//! lie now says nothing of where they lay. Pages as the present does, in the same order and with the same cursors.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use fieldkeep_protocol::batch::Batch;
 use fieldkeep_protocol::{ProjectId, Timestamp};
 
+use crate::append::is_held;
 use crate::error::StoreError;
 use crate::feed::Stored;
 use crate::gaps::{GapReason, Run};
 use crate::scan::{Collector, Cursor, Page, Source, TimeRange};
+use crate::stamp::Timing;
 use crate::store::{Inner, Store};
 use crate::stream::Stream;
 use crate::sweep::{Plan, UNKNOWN, Visitor, Wanted};
@@ -57,7 +61,7 @@ impl Plan {
         known_at: Timestamp,
         visitor: &mut (impl Visitor + Send),
     ) -> Result<u64, StoreError> {
-        let mut damaged = 0;
+        let mut damaged = self.stamped(inner, known_at, visitor).await?;
         let mut lanes = self.lanes(inner, from, known_at).await?;
         loop {
             let next = lanes
@@ -87,8 +91,9 @@ impl Plan {
             let branch = row.branch;
             match inner.open_batch(&lane.stream, row).await? {
                 Some(plain) => {
+                    let read_by = (table.as_ref(), &Timing::AS_SENT);
                     lane.wanted
-                        .visit(&lane.stream, branch, &table, &plain, visitor);
+                        .visit(&lane.stream, branch, read_by, &plain, visitor);
                 }
                 None => {
                     damaged += 1;
@@ -96,6 +101,51 @@ impl Plan {
                 }
             }
         }
+    }
+
+    /// Visits the rows that have a stamp by now, with those of then; answers how many could not be opened.
+    async fn stamped(
+        &self,
+        inner: &Inner,
+        known_at: Timestamp,
+        visitor: &mut (impl Visitor + Send),
+    ) -> Result<u64, StoreError> {
+        let mut damaged = 0;
+        for wanted in &self.devices {
+            for stream in &wanted.streams {
+                let mut after = 0;
+                loop {
+                    let rows = inner.stamped_rows(stream, after, known_at).await?;
+                    let is_last = rows.len() < ROWS;
+                    for (row, received) in rows {
+                        after = row.id;
+                        // They come in no order; this only keeps the page's bound.
+                        visitor.goes_on(i64::MIN);
+                        let table = inner.table(stream, row.revision).await?;
+                        let Some(table) = table.filter(|table| table.received <= known_at) else {
+                            continue;
+                        };
+                        let timing =
+                            Timing::known(&inner.database, stream, row.id, known_at).await?;
+                        let branch = row.branch;
+                        let Some(plain) = inner.open_batch(stream, row).await? else {
+                            damaged += 1;
+                            continue;
+                        };
+                        let was_held = timing.newest().is_none()
+                            && Batch::decode(&plain)
+                                .is_ok_and(|batch| is_held(&batch, received, i64::MIN));
+                        if !was_held {
+                            wanted.visit(stream, branch, (&table, &timing), &plain, visitor);
+                        }
+                    }
+                    if is_last {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(damaged)
     }
 
     async fn lanes(
@@ -160,8 +210,8 @@ impl Lane<'_> {
         let rows = inner
             .database
             .fetch_all(
-                "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload FROM batch \
-                 WHERE project = $1 AND stream = $2 AND held = false \
+                "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id FROM batch \
+                 WHERE project = $1 AND stream = $2 AND held = false AND stamp IS NULL \
                    AND (from_us, span_us, first, count, branch) > ($3, $4, $5, $6, $7) \
                    AND from_us < $8 AND from_us + span_us >= $9 AND received_us <= $10 \
                  ORDER BY from_us, span_us, first, count, branch LIMIT $11",
@@ -191,6 +241,36 @@ impl Lane<'_> {
 }
 
 impl Inner {
+    /// Some rows of a stream that have a stamp, by id, each with its arrival.
+    async fn stamped_rows(
+        &self,
+        stream: &Stream,
+        after: i64,
+        known_at: Timestamp,
+    ) -> Result<Vec<(Stored, Timestamp)>, StoreError> {
+        let rows = self
+            .database
+            .fetch_all(
+                "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id, received_us \
+                 FROM batch WHERE project = $1 AND stream = $2 AND held = false AND stamp IS NOT NULL \
+                   AND id > $3 AND received_us <= $4 ORDER BY id LIMIT $5",
+                &[
+                    stream.identity.project.number.into(),
+                    stream.identity.id.into(),
+                    after.into(),
+                    known_at.as_micros().into(),
+                    i64::try_from(ROWS).unwrap_or(i64::MAX).into(),
+                ],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let received = Timestamp::from_micros(row.i64(11)?);
+                Ok((Stored::from_row(row)?, received))
+            })
+            .collect()
+    }
+
     /// Refuses where hot rows of a device were removed in what is read of it.
     async fn evidence_kept(&self, wanted: &Wanted) -> Result<(), StoreError> {
         let device = &wanted.device;

@@ -29,6 +29,10 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/sqlite/0002_tiers.sql"),
     },
     Migration {
+        number: 3,
+        sql: include_str!("../migrations/sqlite/0003_stamps.sql"),
+    },
+    Migration {
         number: 4,
         sql: include_str!("../migrations/sqlite/0004_changes.sql"),
     },
@@ -177,6 +181,11 @@ impl Inner {
     /// The highest id of a batch that whoever reads finds.
     pub(crate) fn settled(&self) -> i64 {
         self.settled.load(Ordering::Acquire)
+    }
+
+    /// Notes a readable record time.
+    pub(crate) fn saw(&self, time_us: i64) {
+        self.newest.fetch_max(time_us, Ordering::Relaxed);
     }
 
     /// The device, if its project has any data.

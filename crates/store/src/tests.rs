@@ -2,6 +2,7 @@
 
 mod appends;
 mod changes;
+mod clocks;
 mod completeness;
 mod crowd;
 mod damage;

@@ -32,6 +32,8 @@ pub(crate) struct BatchRow {
     pub(crate) received: Timestamp,
     pub(crate) revision: u32,
     pub(crate) held: bool,
+    /// Its clock has to be looked at.
+    pub(crate) marked: bool,
     pub(crate) sealed: Sealed,
     pub(crate) news: News,
 }
@@ -189,6 +191,26 @@ impl Writer {
                 &values,
             )
             .await?;
+        let mut id = before;
+        for item in group {
+            let Row::Batch(row) = &item.row else { continue };
+            id += 1;
+            if !row.marked {
+                continue;
+            }
+            let identity = &item.stream.identity;
+            transaction
+                .execute(
+                    "INSERT INTO clock_mark (project, stream, batch, marked_us) VALUES ($1, $2, $3, $4)",
+                    &[
+                        identity.project.number.into(),
+                        identity.id.into(),
+                        id.into(),
+                        row.received.as_micros().into(),
+                    ],
+                )
+                .await?;
+        }
         for item in group {
             let Row::Seal(row) = &item.row else { continue };
             let identity = &item.stream.identity;
