@@ -501,6 +501,14 @@ impl Inner {
             )
             .await?;
         }
+        // Before it is durable: whoever sees the change finds the rows by it.
+        if let (Some((from, to)), Some(mut state)) = (new, stream.loaded()) {
+            let spans = prepared
+                .iter()
+                .map(|one| one.new.1.saturating_sub(one.new.0));
+            let span = spans.max().unwrap_or_default();
+            state.restamped(0, Times { from, to, span });
+        }
         transaction.commit().await?;
         *name = act_id;
         Ok(true)

@@ -140,7 +140,7 @@ async fn clock(store: &Store) -> DeviceClock {
     store.device_clock(origin(1)).await.unwrap()
 }
 
-fn note() -> ClockNote {
+pub(super) fn note() -> ClockNote {
     ClockNote {
         actor: "per_1".to_owned(),
         reason: "the battery was changed".to_owned(),
