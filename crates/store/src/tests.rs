@@ -9,6 +9,7 @@ mod kill;
 mod model;
 mod reads;
 mod secrecy;
+mod steps;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -14,6 +14,7 @@ import { useNow } from '../ui/useNow';
 import { Ago, FlagNote, Value } from '../ui/Value';
 import { symbolOf } from '../units/units';
 import { Simulated } from './DeviceBits';
+import { DeviceClockPanel } from './DeviceClock';
 import { ElementTiles } from './ElementTiles';
 
 const route = getRouteApi('/signed-in/p/$project/devices/$device');
@@ -43,6 +44,7 @@ export function DevicePage() {
       </PageHead>
       {device.error ? <Failed error={device.error} retry={() => void device.refetch()} /> : null}
       <Facts device={device.data} zone={zone} />
+      <DeviceClockPanel project={project} device={id} zone={zone} />
       {elements.error ? (
         <Failed error={elements.error} retry={() => void elements.refetch()} />
       ) : own === undefined ? (
