@@ -1,12 +1,12 @@
 //! Loggers whose clocks are wrong: every record arrives, and is read at the time at which it was taken. Both ends run in
-//! this process; the logger's clock is skewed by hand.
+//! this process, so that the logger's clock can be skewed; a person acts over the REST API.
 
 use std::future::ready;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use fieldkeep_cloud::access::{SystemSession, Task, system};
+use anyhow::{Context as _, Result, ensure};
+use fieldkeep_cloud::access::{Locations, NewApiKey, Role, SystemSession, Task, system};
 use fieldkeep_cloud::clock::Clock;
 use fieldkeep_cloud::config::Config;
 use fieldkeep_cloud::pki::NewClaim;
@@ -16,8 +16,9 @@ use fieldkeep_logger::folder::Folder;
 use fieldkeep_logger::logger::{Logger, Options};
 use fieldkeep_logger::shell::clock::Clock as LoggerClock;
 use fieldkeep_protocol::{DeviceId, Timestamp};
+use fieldkeep_sim::client::Client;
 use fieldkeep_sim::{folder, wait};
-use fieldkeep_store::{DeviceClock, Point, ProposalState, Restamp, TimeRange};
+use serde_json::{Value, json};
 
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3_600 * SECOND;
@@ -29,6 +30,7 @@ struct Scene {
     running: Running,
     session: SystemSession,
     device: DeviceId,
+    client: Client,
     folder: Folder,
     clock: LoggerClock,
     began: Timestamp,
@@ -50,7 +52,7 @@ impl Scene {
         std::fs::create_dir_all(folder.path())?;
         std::fs::write(
             folder.config(),
-            "[sampling]\ninterval = \"100ms\"\n[reporting]\nbatch_records = 5\n[[driver]]\nkind = \"simulated\"\nseed = 3\n",
+            "[sampling]\ninterval = \"100ms\"\n[reporting]\nbatch_records = 5\n[[driver]]\nkind = \"host\"\n",
         )?;
         let base = &running.server.base;
         let project = base
@@ -74,10 +76,23 @@ impl Scene {
         enroll::enroll(&folder, &invitation, options, now_s).await?;
         let devices = base.pki.devices(&session.grant()).await?;
         let device = devices.first().context("the buoy")?.id;
+        let editor = NewApiKey {
+            name: "sim".to_owned(),
+            role: Role::Editor,
+            locations: Locations::All,
+            expires: None,
+        };
+        let (_, key) = base.access.create_api_key(&session.grant(), editor).await?;
+        let ready = running.ready();
+        let https = ready["https"].as_str().unwrap_or_default();
+        let port: u16 = https.rsplit(':').next().unwrap_or_default().parse()?;
+        let ca = ready["ca"].as_str().context("the root")?;
+        let client = Client::new(([127, 0, 0, 1], port).into(), Path::new(ca), Some(key))?;
         Ok(Self {
             running,
             session,
             device,
+            client,
             folder,
             clock: LoggerClock::system(),
             began,
@@ -125,81 +140,116 @@ impl Scene {
         Ok(sums.sampled)
     }
 
-    async fn clocks(&self) -> Result<DeviceClock> {
-        let series = &self.running.server.series;
-        series.settle_clocks().await?;
-        let grant = self.session.grant();
-        Ok(series.device_clock(&grant, self.device).await?)
+    async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value> {
+        let project = self
+            .session
+            .grant::<fieldkeep_cloud::access::Read>()
+            .project();
+        let path = format!("/api/v1/projects/{project}/{path}");
+        let (status, answer) = self.client.send(method, &path, body).await?;
+        ensure!(status == 200, "{method} {path}: {status} {answer}");
+        Ok(answer)
     }
 
-    async fn decide(&self, confirmed: bool) -> Result<usize> {
-        let open: Vec<_> = self
-            .clocks()
-            .await?
-            .proposals
-            .into_iter()
-            .filter(|proposal| proposal.state == ProposalState::Open)
-            .collect();
-        for proposal in &open {
-            let grant = self.session.grant();
-            let series = &self.running.server.series;
-            series
-                .decide_clock_proposal(
-                    &grant,
-                    self.device,
-                    proposal.id,
-                    confirmed,
-                    "seen in the sim",
-                )
+    async fn clocks(&self) -> Result<Value> {
+        self.running.server.series.settle_clocks().await?;
+        self.ask("GET", &format!("devices/{}/clock", self.device), None)
+            .await
+    }
+
+    async fn tell(&self, what: &str, body: Value) -> Result<()> {
+        let path = format!("devices/{}/clock/{what}", self.device);
+        self.ask("POST", &path, Some(body)).await?;
+        Ok(())
+    }
+
+    /// Confirms every open proposal; answers how many.
+    async fn confirm(&self) -> Result<usize> {
+        let known = self.clocks().await?;
+        let all = list(&known["proposals"]);
+        let open = || all.iter().filter(|proposal| proposal["state"] == "open");
+        for proposal in open() {
+            let what = format!("proposals/{}/confirm", proposal["id"]);
+            self.tell(&what, json!({ "reason": "seen in the sim" }))
                 .await?;
         }
-        Ok(open.len())
+        Ok(open().count())
     }
 
-    /// The points of one element at any time.
-    async fn points(&self) -> Result<Vec<Point>> {
-        let grant = self.session.grant();
-        let server = &self.running.server;
-        let elements = server.base.projects.elements(&grant).await?;
-        let element = elements.first().context("an element")?.id;
-        let range = TimeRange {
-            from: Timestamp::from_micros(0),
-            to: Timestamp::from_micros(self.began.as_micros() + 10 * 366 * DAY),
-        };
-        let page = server
-            .series
-            .scan(&grant, element, range, None, 100_000)
-            .await?;
-        Ok(page.points)
+    /// Gives what is held the times that it could have.
+    async fn take_proposed(&self) -> Result<()> {
+        let known = self.clocks().await?;
+        for range in list(&known["held"]) {
+            let order = json!({
+                "epoch": range["epoch"], "first": range["first"], "last": range["last"],
+                "offset_us": range["proposed"]["offset_us"], "error_us": range["proposed"]["error_us"],
+                "reason": "the same start of the logger tells",
+            });
+            self.tell("stamps", order).await?;
+        }
+        Ok(())
+    }
+
+    /// The times of one element that is in every record, whatever they are.
+    async fn times(&self) -> Result<Vec<i64>> {
+        let elements = self.ask("GET", "elements?limit=1000", None).await?;
+        let elements = list(&elements["items"]);
+        let load = elements
+            .iter()
+            .find(|element| element["channel"] == "host.load.1min");
+        let element = load.context("the load")?["id"]
+            .as_str()
+            .context("its id")?
+            .to_owned();
+        let mut times = Vec::new();
+        // Two ranges: one query spans a bounded time.
+        for (from, to) in [("1990-01-01", "2026-01-01"), ("2026-01-01", "2030-01-01")] {
+            let path = format!(
+                "points?element={element}&from={from}T00:00:00Z&to={to}T00:00:00Z&limit=10000"
+            );
+            let answer = self.ask("GET", &path, None).await?;
+            ensure!(answer["next_cursor"].is_null(), "one page");
+            let column = list(&answer["items"][0]["points"]["time_us"]);
+            times.extend(column.iter().filter_map(Value::as_i64));
+        }
+        Ok(times)
     }
 
     /// Every one of so many records is read, at a time at which this test ran.
     async fn all_are_right(&self, records: u64) -> Result<()> {
-        let points = self.points().await?;
-        assert_eq!(points.len() as u64, records, "each record is read once");
+        let times = self.times().await?;
+        assert_eq!(times.len() as u64, records, "each record is read once");
         let (from, to) = (
             self.began.as_micros() - NEAR,
             Clock::system().now().as_micros() + NEAR,
         );
-        for point in &points {
-            let time = point.time.as_micros();
+        for time in times {
             assert!((from..to).contains(&time), "{time} is not in {from}..{to}");
         }
         Ok(())
     }
 }
 
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn held_records(known: &Value) -> u64 {
+    let held = list(&known["held"]).iter();
+    held.filter_map(|range| range["records"].as_u64()).sum()
+}
+
 #[tokio::test]
 async fn records_of_an_unset_clock_are_read_at_their_times() -> Result<()> {
     let place = folder();
     let scene = Scene::open(place.path()).await?;
-    // A machine without a battery: 1970. The cloud is not there for a while, then says the time.
+    // A machine without a battery begins in 1970, and the cloud says the time.
     let taken = scene.run(&[(-scene.began.as_micros(), 30)]).await?;
     let known = scene.clocks().await?;
-    assert!(known.held.is_empty(), "{:?}", known.held);
+    assert_eq!(held_records(&known), 0, "{known}");
     assert!(
-        !known.stamps.is_empty(),
-        "some came before the time was known"
+        !list(&known["stamps"]).is_empty(),
+        "some were taken before the time was known"
     );
     scene.all_are_right(taken).await?;
     scene.running.stop().await;
@@ -207,14 +257,17 @@ async fn records_of_an_unset_clock_are_read_at_their_times() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_step_is_proposed_and_when_confirmed_every_record_is_right() -> Result<()> {
+async fn a_step_is_proposed_and_confirmed_every_record_is_right() -> Result<()> {
     for step in [HOUR, -HOUR, 20 * HOUR] {
         let place = folder();
         let scene = Scene::open(place.path()).await?;
         let taken = scene.run(&[(0, 20), (step, 20), (0, 20)]).await?;
-        let readable = scene.points().await?.len() as u64;
-        assert_eq!(readable, taken, "a proposal hides nothing");
-        assert!(scene.decide(true).await? > 0, "step {step}");
+        assert_eq!(
+            scene.times().await?.len() as u64,
+            taken,
+            "a proposal hides nothing"
+        );
+        assert!(scene.confirm().await? > 0, "step {step}");
         scene.all_are_right(taken).await?;
         scene.running.stop().await;
     }
@@ -227,21 +280,12 @@ async fn a_step_by_more_than_a_day_is_held_and_proposed() -> Result<()> {
         let place = folder();
         let scene = Scene::open(place.path()).await?;
         let taken = scene.run(&[(0, 20), (step, 20), (0, 20)]).await?;
-        let held: u64 = scene
-            .clocks()
-            .await?
-            .held
-            .iter()
-            .map(|range| range.records)
-            .sum();
+        let held = held_records(&scene.clocks().await?);
         assert!(held > 0, "step {step}");
-        assert_eq!(
-            scene.points().await?.len() as u64 + held,
-            taken,
-            "nothing is dropped"
-        );
-        assert!(scene.decide(true).await? > 0, "step {step}");
-        assert!(scene.clocks().await?.held.is_empty());
+        let readable = scene.times().await?.len() as u64;
+        assert_eq!(readable + held, taken, "nothing is dropped");
+        assert!(scene.confirm().await? > 0, "step {step}");
+        scene.take_proposed().await?;
         scene.all_are_right(taken).await?;
         scene.running.stop().await;
     }
@@ -249,13 +293,12 @@ async fn a_step_by_more_than_a_day_is_held_and_proposed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_clock_that_falls_back_by_a_year_is_unset_and_heals() -> Result<()> {
+async fn a_clock_that_falls_back_by_a_year_is_set_right_by_its_ticks() -> Result<()> {
     let place = folder();
     let scene = Scene::open(place.path()).await?;
     let taken = scene.run(&[(0, 20), (-365 * DAY, 20)]).await?;
-    // In this start the cloud has said the time before: a synchronised batch of the same boot tells.
     let known = scene.clocks().await?;
-    assert!(known.held.is_empty(), "{:?}", known.held);
+    assert_eq!(held_records(&known), 0, "{known}");
     scene.all_are_right(taken).await?;
     scene.running.stop().await;
     Ok(())
@@ -267,28 +310,14 @@ async fn a_logger_that_starts_a_year_ahead_connects_and_is_set_right() -> Result
     let scene = Scene::open(place.path()).await?;
     // By its clock the cloud's certificate and its own have run out long ago.
     let taken = scene.run(&[(365 * DAY, 30)]).await?;
-    let known = scene.clocks().await?;
-    scene.decide(true).await?;
-    // What it took before it met the cloud may be one batch alone: held, with the times that it could have.
-    for range in scene.clocks().await?.held {
-        let (offset_us, _) = range.proposed.context("the same boot tells the time")?;
-        let wanted = Restamp {
-            epoch: range.epoch,
-            first: range.first,
-            last: range.last,
-            correction: Some(fieldkeep_store::ClockCorrection {
-                offset_us,
-                drift: None,
-                error_us: Some(NEAR),
-            }),
-        };
-        let grant = scene.session.grant();
-        let series = &scene.running.server.series;
-        series
-            .restamp(&grant, scene.device, &wanted, "a year ahead")
-            .await?;
-    }
-    assert!(!known.held.is_empty() || !known.stamps.is_empty());
+    let held = held_records(&scene.clocks().await?);
+    assert_eq!(
+        scene.times().await?.len() as u64 + held,
+        taken,
+        "nothing is dropped"
+    );
+    scene.confirm().await?;
+    scene.take_proposed().await?;
     scene.all_are_right(taken).await?;
     scene.running.stop().await;
     Ok(())

@@ -80,7 +80,8 @@ export const en = {
   'clock.record': 'Record {first}',
   'clock.held': 'These records arrived and cannot be read until their times can be believed.',
   'clock.more_held': 'More records are held than are listed here.',
-  'clock.held_unset': 'The clock was not set. They get their times by themselves if this start of the logger tells.',
+  'clock.held_unset':
+    'The clock was not set. They get their times by themselves if this start of the logger tells.',
   'clock.held_before_2000': 'Their times are before the year 2000.',
   'clock.held_ahead': 'Their times were more than a day ahead when they came.',
   'clock.sent': 'As sent: {from} to {to}',

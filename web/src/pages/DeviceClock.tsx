@@ -46,7 +46,11 @@ export function DeviceClockPanel({ project, device, zone }: Place) {
       {held.length > 0 ? <Intro>{t('clock.held')}</Intro> : null}
       <ul>
         {held.map((range) => (
-          <Held key={`${range.epoch} ${range.boot} ${range.first} ${range.reason}`} place={place} range={range} />
+          <Held
+            key={`${range.epoch} ${range.boot} ${range.first} ${range.reason}`}
+            place={place}
+            range={range}
+          />
         ))}
       </ul>
       {more_held ? <Intro>{t('clock.more_held')}</Intro> : null}
@@ -61,7 +65,9 @@ function Intro({ children }: { children: ReactNode }) {
 
 function Row({ children }: { children: ReactNode }) {
   return (
-    <li className="flex flex-col items-start gap-2 border-line border-b px-4 py-3 last:border-b-0">{children}</li>
+    <li className="flex flex-col items-start gap-2 border-line border-b px-4 py-3 last:border-b-0">
+      {children}
+    </li>
   );
 }
 
@@ -75,9 +81,7 @@ function Held({ place, range }: { place: Place; range: HeldRecords }) {
     <Row>
       <p className="font-medium">{recordsWords(range)}</p>
       <p>{t(`clock.held_${range.reason}`)}</p>
-      <p className="text-muted tabular-nums">
-        {t('clock.sent', { from: at(range.from), to: at(range.to) })}
-      </p>
+      <p className="text-muted tabular-nums">{t('clock.sent', { from: at(range.from), to: at(range.to) })}</p>
       {proposed ? (
         <p className="tabular-nums">
           {t('clock.could_be', {
@@ -135,16 +139,22 @@ function Proposal({ place, proposal }: { place: Place; proposal: ClockProposal }
         place={place}
         yes={t('clock.confirm')}
         no={t('clock.dismiss')}
-        act={(isYes, reason) =>
-          call(
-            api.POST(
-              isYes
-                ? '/api/v1/projects/{project}/devices/{device}/clock/proposals/{proposal}/confirm'
-                : '/api/v1/projects/{project}/devices/{device}/clock/proposals/{proposal}/dismiss',
-              { params: { path }, body: { reason } },
-            ),
-          )
-        }
+        act={(isYes, reason) => {
+          const order = { params: { path }, body: { reason } };
+          return isYes
+            ? call(
+                api.POST(
+                  '/api/v1/projects/{project}/devices/{device}/clock/proposals/{proposal}/confirm',
+                  order,
+                ),
+              )
+            : call(
+                api.POST(
+                  '/api/v1/projects/{project}/devices/{device}/clock/proposals/{proposal}/dismiss',
+                  order,
+                ),
+              );
+        }}
       />
     </Row>
   );
@@ -215,8 +225,8 @@ function Stamps({ stamps, zone }: { stamps: ClockStamp[]; zone: string }) {
           .slice(0, LISTED)
           .map((stamp) => (
             <li key={stamp.id} className="border-line border-b px-4 py-2 last:border-b-0">
-              <span className="font-medium">{recordsWords(stamp)}</span>{' '}
-              {t(`clock.stamp_${stamp.cause}`)}: {shiftWords(stamp.offset_us)}, {errorWords(stamp.error_us)}
+              <span className="font-medium">{recordsWords(stamp)}</span> {t(`clock.stamp_${stamp.cause}`)}:{' '}
+              {shiftWords(stamp.offset_us)}, {errorWords(stamp.error_us)}
               <span className="block text-[13px] text-muted">
                 {formatMoment(Date.parse(stamp.created), zone)}
                 {stamp.reason ? ` · ${stamp.reason}` : null}
