@@ -34,6 +34,7 @@ pub use running::Running;
 const COMMIT_WINDOW: Duration = Duration::from_millis(1);
 const COMMIT_BATCHES: usize = 256;
 const HTTPS_ENDPOINT: &str = "endpoint.https";
+const CLOCKS: &str = "clocks.to_look_at";
 
 /// Why a data folder cannot be opened or served.
 #[derive(Debug, thiserror::Error)]
@@ -172,6 +173,19 @@ impl Base {
     /// `host:port` where people reach the server that last ran on this data.
     pub async fn people_endpoint(&self) -> Result<Option<String>, SqlError> {
         self.db.setting(HTTPS_ENDPOINT).await
+    }
+
+    /// Batches that are held and proposals that wait, as the server that last ran on this data counted them.
+    pub async fn clocks_to_look_at(&self) -> Result<Option<(u64, u64)>, SqlError> {
+        let text = self.db.setting(CLOCKS).await?;
+        Ok(text.and_then(|text| {
+            let (held, open) = text.split_once(' ')?;
+            Some((held.parse().ok()?, open.parse().ok()?))
+        }))
+    }
+
+    async fn announce_clocks(&self, held: u64, open: u64) -> Result<(), SqlError> {
+        self.db.set(&[(CLOCKS, &format!("{held} {open}"))]).await
     }
 
     async fn announce_people_endpoint(&self, endpoint: &str) -> Result<(), SqlError> {

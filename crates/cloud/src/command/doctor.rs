@@ -18,7 +18,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::Failure;
 use crate::access::{self, Task};
-use crate::clock::{Clock, rfc3339};
+use crate::clock::{Clock, rfc3339, trust};
 use crate::config::Config;
 use crate::pki::State as DeviceState;
 use crate::serve::Base;
@@ -29,8 +29,6 @@ const REACH: Duration = Duration::from_secs(5);
 const LOW_DISK: u64 = 2 << 30;
 /// A certificate with less life left than this was not renewed as it should.
 const LOW_CERTIFICATE_S: i64 = 20 * 86_400;
-/// 2026-01-01: this program did not exist before.
-const BEFORE_US: i64 = 1_767_225_600_000_000;
 
 struct Check {
     about: &'static str,
@@ -103,18 +101,16 @@ async fn look_inside(base: &Base, checks: &mut Vec<Check>) {
     for outcome in backups(base).await {
         add(checks, "backups", outcome);
     }
+    add(checks, "clocks", clocks(base).await);
 }
 
 fn judge_clock(clock: &Clock) -> Result<String> {
     let now = clock.now();
-    if now.as_micros() < BEFORE_US {
-        bail!(
-            "{} cannot be right: set the time (`timedatectl set-ntp true`)",
-            rfc3339::format(now)
-        );
+    let synchronised = clock.synchronised();
+    if let Some(doubt) = trust::doubt(now, synchronised, None) {
+        bail!("{} is not believed: {doubt}", rfc3339::format(now));
     }
-    let synchronised = Path::new("/run/systemd/timesync/synchronized").exists();
-    let how = if synchronised {
+    let how = if synchronised == Some(true) {
         "synchronised"
     } else {
         "whether it is synchronised cannot be seen here"
@@ -270,4 +266,15 @@ async fn devices(base: &Base) -> Result<String> {
     Ok(format!(
         "{active} active, {other} disabled; why one is silent is on its page in the web app"
     ))
+}
+
+/// What persons should look at of devices' clocks; the running server counts it.
+async fn clocks(base: &Base) -> Result<String> {
+    match base.clocks_to_look_at().await? {
+        None => Ok("no server has counted yet what is held".to_owned()),
+        Some((0, 0)) => Ok("no record waits for its time".to_owned()),
+        Some((held, open)) => bail!(
+            "{held} batches are held and {open} steps wait for a decision: open the device's page, panel Clock"
+        ),
+    }
 }
