@@ -29,7 +29,10 @@ async fn compile(program: &Path) -> Result<()> {
         .await
         .context("gcc: run `cargo xtask setup test`")?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "run `cargo xtask setup test` if libssl-dev is missing: {said}");
+    ensure!(
+        output.status.success(),
+        "run `cargo xtask setup test` if libssl-dev is missing: {said}"
+    );
     Ok(())
 }
 

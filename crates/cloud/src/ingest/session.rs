@@ -5,7 +5,9 @@
 //! a newer session of the device opens, the client is silent for too long, or the server stops.
 
 use std::collections::VecDeque;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use fieldkeep_protocol::message::Level;
@@ -13,7 +15,7 @@ use fieldkeep_protocol::topic::{Down, Topic, parse_down};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Inner;
@@ -29,7 +31,8 @@ use crate::pki::{DeviceSession, Peer, Refused};
 const CONNECT: Duration = Duration::from_secs(10);
 /// A client that takes nothing for this long is gone.
 const WRITE: Duration = Duration::from_secs(20);
-const BUFFER: usize = 4_096;
+/// Read at a time: a TLS record.
+const BUFFER: usize = 16_384;
 /// Topic filters in one SUBSCRIBE: more than there are topics to a device.
 const FILTERS: usize = 16;
 /// Messages that one device may send before it is slowed to [`RATE`] a second.
@@ -366,7 +369,6 @@ struct Link<S> {
     stream: S,
     framer: Framer,
     inputs: VecDeque<Input>,
-    buffer: Vec<u8>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
@@ -375,7 +377,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
             stream,
             framer: Framer::new(),
             inputs: VecDeque::new(),
-            buffer: vec![0; BUFFER],
         }
     }
 
@@ -399,15 +400,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
 
     /// Reads once and frames what came. May be cancelled: bytes are taken whole or not at all.
     async fn read(&mut self) -> Result<(), End> {
-        let length = match self.stream.read(&mut self.buffer).await {
-            Ok(0) => return Err("closed"),
-            Ok(length) => length,
-            Err(_) => return Err("connection_lost"),
-        };
-        let bytes = self.buffer.get(..length).unwrap_or_default();
-        self.framer
-            .feed(bytes, &mut self.inputs)
-            .map_err(|broken: Broken| broken.code())
+        let Self {
+            stream,
+            framer,
+            inputs,
+        } = self;
+        poll_fn(|context| {
+            // On the stack, while there is something to read: a connection that is idle keeps no buffer.
+            let mut bytes = [0; BUFFER];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            if ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer)).is_err() {
+                return Poll::Ready(Err("connection_lost"));
+            }
+            Poll::Ready(match buffer.filled() {
+                [] => Err("closed"),
+                bytes => framer
+                    .feed(bytes, inputs)
+                    .map_err(|broken: Broken| broken.code()),
+            })
+        })
+        .await
     }
 
     async fn flush(&mut self) -> Result<(), End> {
