@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -49,10 +50,16 @@ pub(super) async fn run(
     stop: impl Future<Output = ()> + Send,
 ) {
     let mut link = Link::new(stream);
-    let judged = inner.pki.authenticate(&peer).await;
+    // What is waited for once is boxed here and below: a session is idle for most of its life and holds its own state only.
+    let judged = Box::pin(inner.pki.authenticate(&peer)).await;
     if let Err(refused) = &judged {
-        inner.turned_away(&peer, refused).await;
+        Box::pin(inner.turned_away(&peer, refused)).await;
     }
+    // Proved; from here on only the address is of use.
+    let peer = Peer {
+        chain: Arc::default(),
+        ..peer
+    };
     let (client_id, keep_alive_s) = match timeout(CONNECT, link.connect()).await {
         Ok(Ok(connect)) => connect,
         Ok(Err(end)) => return log_unopened(inner, &peer, end),
@@ -113,7 +120,7 @@ async fn open(
         }
         let text =
             "A session was refused: its client id is not the device that the certificate names.";
-        up::line(inner, session, Level::Warning, "client_id", text).await;
+        Box::pin(up::line(inner, session, Level::Warning, "client_id", text)).await;
         let why = "the client id must be the device that the certificate names";
         return link
             .refuse(ConnectReasonCode::ClientIdentifierNotValid, why)
@@ -121,10 +128,8 @@ async fn open(
     }
     let mut seat = inner.live.enter(session.device());
     // Again, now that a change would be told: it may have come since the handshake.
-    let entered = match inner.pki.still_valid(session).await {
-        Ok(true) => inner
-            .fleet
-            .connected(session)
+    let entered = match Box::pin(inner.pki.still_valid(session)).await {
+        Ok(true) => Box::pin(inner.fleet.connected(session))
             .await
             .map_err(|error| error.to_string()),
         Ok(false) => {
@@ -184,7 +189,7 @@ async fn live(
                     )));
                 }
                 input => {
-                    if let Err(end) = answer_now(inner, link, session, input).await {
+                    if let Err(end) = Box::pin(answer_now(inner, link, session, input)).await {
                         drain(link, &mut working).await;
                         return end;
                     }
@@ -203,11 +208,11 @@ async fn live(
             biased;
             cut = seat.told() => match cut {
                 Cut::TakenOver => return link.part(DisconnectReasonCode::SessionTakenOver, "taken_over"),
-                Cut::Recheck => match inner.pki.still_valid(session).await {
+                Cut::Recheck => match Box::pin(inner.pki.still_valid(session)).await {
                     Ok(true) => {}
                     Ok(false) => {
                         let text = "The session was ended: the device was disabled or its certificate is over.";
-                        up::line(inner, session, Level::Warning, "session_cut", text).await;
+                        Box::pin(up::line(inner, session, Level::Warning, "session_cut", text)).await;
                         return link.part(DisconnectReasonCode::AdministrativeAction, "device_inactive");
                     }
                     Err(error) => {
@@ -228,7 +233,7 @@ async fn live(
                     return broken.code();
                 }
                 if let Some(kept) = answer.ledger
-                    && let Err(end) = send_ledger(inner, link, session, kept).await
+                    && let Err(end) = Box::pin(send_ledger(inner, link, session, kept)).await
                 {
                     return end;
                 }
