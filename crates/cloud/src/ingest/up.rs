@@ -251,7 +251,10 @@ async fn refuse(
     unkept: &Unkept,
 ) -> PubackReasonCode {
     let Unkept::Unreadable { code, reason } = unkept else {
-        failed(session, up, unkept);
+        // While nothing is let in every message ends here; that was said once, where it was decided.
+        if !matches!(unkept, Unkept::Full(StoreError::NoRoom)) {
+            failed(session, up, unkept);
+        }
         return PubackReasonCode::QuotaExceeded;
     };
     if let Some(unlogged) = inner.may_log() {
