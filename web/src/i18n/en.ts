@@ -23,7 +23,8 @@ export const en = {
   'space.filling': 'The disk will be full on {day} at the present pace: {free} are free.',
   'space.low': '{percent} % of the disk is used: {free} are free.',
   'space.low_until': '{percent} % of the disk is used: {free} are free, and it will be full on {day}.',
-  'space.full': 'The disk is full ({free} free): new data are refused, and loggers keep them until there is room.',
+  'space.full':
+    'The disk is full ({free} free): new data are refused, and loggers keep them until there is room.',
   'space.actions_one': '{count} thing that can be done',
   'space.actions_other': '{count} things that can be done',
 

@@ -68,8 +68,6 @@ impl Sqlite {
             .filename(path)
             .create_if_missing(purpose != Purpose::Look)
             .pragma("key", key_pragma(key).to_string())
-            // Free pages can be given back; a file from before this was set needs one `VACUUM` for it.
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(purpose != Purpose::Fill)
@@ -80,7 +78,8 @@ impl Sqlite {
             .pragma("journal_size_limit", "67108864")
             .pragma("temp_store", "MEMORY")
             .busy_timeout(Duration::from_secs(10));
-        let writer = connect(1, &options).await?;
+        let writer = connect(1, &for_first(path, &options)).await?;
+        writer.set_connect_options(options.clone());
         let readers = connect(READERS, &options).await?;
         Ok(Self { writer, readers })
     }
@@ -150,10 +149,12 @@ impl Sqlite {
     /// Writes the file anew without free pages. Needs room for a second copy, and nobody else at it.
     pub(super) async fn rewrite(&self) -> Result<(), SqlError> {
         let mut writer = self.writer.acquire().await.map_err(classify)?;
-        sqlx::query("VACUUM")
-            .execute(&mut *writer)
-            .await
-            .map_err(classify)?;
+        for sql in ["PRAGMA auto_vacuum = INCREMENTAL", "VACUUM"] {
+            sqlx::query(sql)
+                .execute(&mut *writer)
+                .await
+                .map_err(classify)?;
+        }
         drop(writer);
         self.fold().await
     }
@@ -270,6 +271,17 @@ impl Drop for Open {
 async fn start() -> Result<(), sqlx::Error> {
     let nothing = SqliteConnectOptions::new().in_memory(true);
     nothing.connect().await?.close().await
+}
+
+/// A new file is made so that free pages can be given back. Only then: on a file that is there already, each connection
+/// would write this anew.
+fn for_first(path: &Path, options: &SqliteConnectOptions) -> SqliteConnectOptions {
+    let is_new = std::fs::metadata(path).map_or(true, |found| found.len() == 0);
+    if is_new {
+        options.clone().auto_vacuum(SqliteAutoVacuum::Incremental)
+    } else {
+        options.clone()
+    }
 }
 
 /// Turning a new file's log to WAL takes an exclusive lock, for which SQLite does not wait: where two processes open it
