@@ -8,6 +8,7 @@ mod kill;
 mod model;
 mod reads;
 mod secrecy;
+mod whole;
 
 use std::path::Path;
 use std::sync::Arc;
