@@ -15,6 +15,7 @@ mod reads;
 mod retention;
 mod secrecy;
 mod steps;
+mod whole;
 
 use std::path::Path;
 use std::sync::Arc;
