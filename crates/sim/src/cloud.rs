@@ -48,12 +48,6 @@ impl Cloud {
         faults.set(process, how).await
     }
 
-    /// The process id while it runs.
-    #[must_use]
-    pub fn process(&self) -> Option<u32> {
-        self.child.as_ref().and_then(Child::id)
-    }
-
     /// What it has logged so far.
     pub fn log(&self) -> Result<String> {
         Ok(std::fs::read_to_string(self.folder.join("cloud.log"))?)
