@@ -181,17 +181,22 @@ impl Store {
         if branch > 0 {
             tracing::warn!(device.id = %device.id, revision, branch, "another channel table for a known revision");
         }
-        let table = if branch == 0 {
-            let table = Arc::new(ChannelTable::new(&decoded, 0, received));
-            inner.tables.learn(stream.identity.id, Arc::clone(&table));
-            table
+        // What is stored says when it came first; a damaged one is healed in memory by its redelivery.
+        let known = if is_new && branch == 0 {
+            None
         } else {
             inner
                 .tables
                 .table(&inner.database, &inner.keys, &stream.identity, revision)
                 .await?
-                .unwrap_or_else(|| Arc::new(ChannelTable::new(&decoded, branch, received)))
         };
+        let table = known.unwrap_or_else(|| {
+            let table = Arc::new(ChannelTable::new(&decoded, branch, received));
+            if branch == 0 {
+                inner.tables.learn(stream.identity.id, Arc::clone(&table));
+            }
+            table
+        });
         // Batches of this revision that came before it become readable now.
         device.newest.forget();
         Ok(ChannelsReceipt {
