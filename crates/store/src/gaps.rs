@@ -58,6 +58,11 @@ impl Runs {
         }
     }
 
+    /// The runs, by time.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter()
+    }
+
     /// Adds one run, in whatever order.
     pub(crate) fn add(&mut self, run: Run) {
         if let Some(last) = self.runs.last_mut()

@@ -10,6 +10,7 @@ mod append;
 mod arrivals;
 mod buckets;
 mod cipher;
+mod cold;
 mod devices;
 mod error;
 mod explain;
