@@ -9,6 +9,7 @@
 mod append;
 mod arrivals;
 mod buckets;
+mod changes;
 mod cipher;
 mod cold;
 mod devices;

@@ -27,6 +27,10 @@ const MIGRATIONS: &[Migration] = &[
         number: 2,
         sql: include_str!("../migrations/sqlite/0002_tiers.sql"),
     },
+    Migration {
+        number: 4,
+        sql: include_str!("../migrations/sqlite/0004_changes.sql"),
+    },
 ];
 
 /// Arrivals that a slow listener may lag behind before it has to ask the rows.
