@@ -11,6 +11,8 @@ mod numbers;
 mod rollup;
 
 pub(crate) use chunk::{Chunk, ChunkBuilder, Column, Origin, Piece, Place, Segment, State, Unread};
+#[cfg(test)]
+pub(crate) use rollup::fold;
 pub(crate) use rollup::{Bucket, Rollup, Series};
 
 /// Rows of one chunk at most.
