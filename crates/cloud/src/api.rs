@@ -11,6 +11,7 @@ pub mod page;
 pub mod problem;
 
 mod fault;
+mod formats;
 mod headers;
 mod routes;
 mod streams;
@@ -63,6 +64,7 @@ struct Inside {
     rooms: Rooms,
     cookie: String,
     live: streams::Streams,
+    exports: streams::Streams,
 }
 
 impl Deref for App {
@@ -83,13 +85,19 @@ impl App {
     fn streams(&self) -> &streams::Streams {
         &self.0.live
     }
+
+    /// Places for exports.
+    fn exports(&self) -> &streams::Streams {
+        &self.0.exports
+    }
 }
 
 /// The whole front door as a service. Nothing may be merged into it: what is in no row of its table is refused.
 pub fn router(rooms: Rooms) -> Router {
     let app = App(Arc::new(Inside {
         cookie: rooms.access.cookie_name(),
-        live: streams::Streams::default(),
+        live: streams::Streams::live(),
+        exports: streams::Streams::exports(),
         rooms,
     }));
     door::mount(table())

@@ -1,28 +1,33 @@
-//! Project data over the store: append, scan, latest, live tail.
+//! Project data over the store: append, scan, latest, live tail, changes, tables for export, completeness.
 //!
 //! Owns the way from an element to its stored channels, through deployments, and back from arrivals to elements. Every
 //! function takes a device's session or a grant and the project from it, so that no caller can reach into another
 //! project; elements beyond a grant's locations are not found. Promises that what `append` returned is durable.
 //! Decodes nothing and keeps nothing: the store does.
 
+mod changes;
 mod live;
+mod table;
 mod width;
 
 use std::fmt;
 
 use fieldkeep_protocol::{DeviceId, ElementId, Epoch, Timestamp};
 use fieldkeep_store::{
-    AppendError, Bucket, ChannelsReceipt, Cursor, EpochLedger, Gap, Origin, Page, Point,
-    QuarantineState, Quarantined, Receipt, Source, Store, StoreError, TimeRange, Totals,
+    AppendError, Bucket, Buckets, ChannelsReceipt, Completeness, Cursor, EpochLedger, Gap, Origin,
+    Page, Point, QuarantineState, Quarantined, Receipt, Source, Store, StoreError, TimeRange,
+    Totals,
 };
 use futures_util::Stream;
 
-use crate::access::{Access, Grant, Read, Session};
+use crate::access::{Access, Denied, Grant, Read, Session};
 use crate::clock::Clock;
 use crate::pki::{DeviceSession, Pki, PkiError};
 use crate::projects::{Projects, ProjectsError};
 
+pub use changes::{ElementChange, ElementChanges};
 pub use live::Fresh;
+pub use table::{Block, Table};
 
 /// Where a page of points ended.
 pub type Position = Cursor;
@@ -36,6 +41,9 @@ pub enum SeriesError {
     /// The device does not exist in the part of the project that the grant reaches.
     #[error("there is no such device")]
     NoDevice,
+    /// The session would no longer be given out: what was being read ends here.
+    #[error("the session ended")]
+    Ended(#[source] Denied),
     /// The store failed.
     #[error("the measurement store failed")]
     Store(#[from] StoreError),
@@ -204,6 +212,74 @@ impl Series {
         })
     }
 
+    /// The same as it was known at a time, as far as the evidence is kept; what feeds the element, and what explains its
+    /// gaps, is as of now. A page may hold fewer points and yet not be the last.
+    pub async fn scan_known(
+        &self,
+        grant: &Grant<'_, Read>,
+        element: ElementId,
+        range: TimeRange,
+        known_at: Timestamp,
+        place: (Option<Position>, usize),
+    ) -> Result<Page, SeriesError> {
+        let sources = self.sources(grant, element).await?;
+        let page = self
+            .store
+            .scan_known(grant.project(), &sources, range, known_at, place)
+            .await?;
+        Ok(Page {
+            gaps: self.past(page.gaps),
+            ..page
+        })
+    }
+
+    /// A range in at most `wanted` buckets, however few points there are.
+    pub async fn buckets(
+        &self,
+        grant: &Grant<'_, Read>,
+        element: ElementId,
+        range: TimeRange,
+        wanted: usize,
+    ) -> Result<Buckets, SeriesError> {
+        let sources = self.sources(grant, element).await?;
+        let width_us = width::bucket_width_us(range.from.as_micros(), range.to.as_micros(), wanted);
+        let found = self
+            .store
+            .buckets(grant.project(), &sources, range, width_us)
+            .await?;
+        Ok(found)
+    }
+
+    /// How complete an element is in a range, up to now.
+    pub async fn completeness(
+        &self,
+        grant: &Grant<'_, Read>,
+        element: ElementId,
+        range: TimeRange,
+    ) -> Result<Completeness, SeriesError> {
+        let sources = self.sources(grant, element).await?;
+        let found = self
+            .store
+            .completeness(grant.project(), &sources, self.up_to_now(range))
+            .await?;
+        Ok(found)
+    }
+
+    /// How complete the records of a device are in a range, up to now.
+    pub async fn device_completeness(
+        &self,
+        grant: &Grant<'_, Read>,
+        device: DeviceId,
+        range: TimeRange,
+    ) -> Result<Completeness, SeriesError> {
+        let origin = self.reached(grant, device).await?;
+        let found = self
+            .store
+            .device_completeness(origin, self.up_to_now(range))
+            .await?;
+        Ok(found)
+    }
+
     /// An element over a range with at most `wanted` values: the points themselves where there are no more, else
     /// buckets that lose no excursion.
     pub async fn draw(
@@ -310,6 +386,13 @@ impl Series {
             if all.next.is_none() || all.points.len() >= limit {
                 return Ok(all);
             }
+        }
+    }
+
+    fn up_to_now(&self, range: TimeRange) -> TimeRange {
+        TimeRange {
+            to: range.to.min(self.clock.now()),
+            ..range
         }
     }
 

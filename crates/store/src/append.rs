@@ -11,7 +11,8 @@ use fieldkeep_protocol::seal::Seal;
 use fieldkeep_protocol::{ClockQuality, Epoch, RecordRange, Timestamp};
 use tokio::sync::oneshot;
 
-use crate::cipher::{Kind, Subject};
+use crate::changes::{Cause, Waiting, record_change};
+use crate::cipher::{Kind, Sealed, Subject};
 use crate::devices::Device;
 use crate::error::{AppendError, StoreError};
 use crate::latest::{self, News};
@@ -152,25 +153,18 @@ impl Store {
                 },
                 bytes,
             )?;
-            let [project, stream_id, revision] = place;
-            inner
-                .database
-                .execute(
-                    "INSERT INTO channels (project, stream, revision, branch, hash, received_us, key_id, counter, payload) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-                    &[
-                        project,
-                        stream_id,
-                        revision,
-                        branch.into(),
-                        (&hash).into(),
-                        received.as_micros().into(),
-                        sealed.key_id.into(),
-                        sealed.counter.into(),
-                        (&sealed.payload).into(),
-                    ],
-                )
-                .await?;
+            let row = TableRow {
+                revision,
+                branch,
+                hash,
+                received,
+                sealed,
+            };
+            // Before it is durable: whoever sees the change reads with it.
+            if let Some(mut state) = stream.loaded() {
+                state.revisions.insert(revision);
+            }
+            inner.write_table(&device, &stream, &row).await?;
         }
         if branch > 0 {
             tracing::warn!(device.id = %device.id, revision, branch, "another channel table for a known revision");
@@ -186,9 +180,6 @@ impl Store {
                 .await?
                 .unwrap_or_else(|| Arc::new(ChannelTable::new(&decoded, branch, received)))
         };
-        if let Some(mut state) = stream.loaded() {
-            state.revisions.insert(revision);
-        }
         // Batches of this revision that came before it become readable now.
         device.newest.forget();
         Ok(ChannelsReceipt {
@@ -247,6 +238,15 @@ impl Store {
     }
 }
 
+/// A channel table that is encrypted.
+struct TableRow {
+    revision: u32,
+    branch: u32,
+    hash: [u8; 32],
+    received: Timestamp,
+    sealed: Sealed,
+}
+
 struct Arrival<'a> {
     batch: Batch<'a>,
     header: Header,
@@ -296,6 +296,7 @@ impl Inner {
             clock: header.clock,
         };
         let key = self.keys.current(device.project, arrival.received).await?;
+        device.know_newest(&self.database).await?;
 
         let gate = stream.gate.lock().await;
         let place = {
@@ -378,6 +379,58 @@ impl Inner {
             "record numbers are there with other content: the journal was cloned or restored"
         );
         Ok(Some(receipt(Outcome::Fork { branch })))
+    }
+
+    /// Writes a channel table and, where batches were waiting for it, that they can be read from now on. The caller holds
+    /// the stream's gate.
+    async fn write_table(
+        &self,
+        device: &Device,
+        stream: &Stream,
+        row: &TableRow,
+    ) -> Result<(), StoreError> {
+        let identity = &stream.identity;
+        // Asked for before the transaction, because all rows of the stream are looked at; what was queued then is behind it.
+        let waiting = match row.branch {
+            0 => self.waiting(stream, row.revision).await?,
+            _ => Waiting::default(),
+        };
+        let mut transaction = self.database.begin().await?;
+        transaction
+            .execute(
+                "INSERT INTO channels (project, stream, revision, branch, hash, received_us, key_id, counter, payload) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                &[
+                    identity.project.number.into(),
+                    identity.id.into(),
+                    row.revision.into(),
+                    row.branch.into(),
+                    (&row.hash).into(),
+                    row.received.as_micros().into(),
+                    row.sealed.key_id.into(),
+                    row.sealed.counter.into(),
+                    (&row.sealed.payload).into(),
+                ],
+            )
+            .await?;
+        if row.branch == 0 {
+            let extent = waiting
+                .and_since(&mut transaction, identity, row.revision)
+                .await?;
+            if let Some(extent) = extent {
+                record_change(
+                    &mut transaction,
+                    device.project,
+                    device.id,
+                    extent,
+                    Cause::Readable,
+                    row.received,
+                )
+                .await?;
+            }
+        }
+        transaction.commit().await?;
+        Ok(())
     }
 
     async fn is_stored(&self, stream: &Stream, arrival: &Arrival<'_>) -> Result<bool, AppendError> {

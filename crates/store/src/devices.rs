@@ -30,6 +30,9 @@ pub(crate) struct Device {
     pub(crate) id: DeviceId,
     pub(crate) newest: Newest,
     horizon: Horizon,
+    /// The newest time of its readable records, once [`Device::know_newest`] was asked; the writer's alone.
+    pub(crate) newest_us: AtomicI64,
+    newest_known: OnceCell<()>,
     streams: OnceCell<Mutex<Vec<Arc<Stream>>>>,
     making: tokio::sync::Mutex<()>,
     used: AtomicU64,
@@ -171,6 +174,25 @@ impl Device {
         Ok(stream)
     }
 
+    /// Learns the newest time of its readable records, before the first of its batches is queued: by it the writer tells
+    /// which are late.
+    pub(crate) async fn know_newest(&self, database: &Database) -> Result<(), StoreError> {
+        let learn = || async {
+            let row = database
+                .fetch_optional(
+                    "SELECT max(from_us + span_us) FROM batch WHERE project = $1 AND held = false \
+                       AND stream IN (SELECT id FROM stream WHERE project = $1 AND device = $2)",
+                    &[self.project.number.into(), self.id.as_bytes().into()],
+                )
+                .await?;
+            if let Some(newest) = row.map_or(Ok(None), |row| row.opt_i64(0))? {
+                self.newest_us.fetch_max(newest, Ordering::Relaxed);
+            }
+            Ok(())
+        };
+        self.newest_known.get_or_try_init(learn).await.copied()
+    }
+
     /// Puts a stream that will be loaded anew in the place of one whose commit failed.
     pub(crate) fn replace(&self, broken: &Arc<Stream>) {
         self.newest.forget();
@@ -234,6 +256,8 @@ impl Devices {
                 id,
                 newest: Newest::default(),
                 horizon: Horizon::default(),
+                newest_us: AtomicI64::new(i64::MIN),
+                newest_known: OnceCell::new(),
                 streams: OnceCell::new(),
                 making: tokio::sync::Mutex::default(),
                 used: AtomicU64::new(now),

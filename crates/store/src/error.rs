@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use fieldkeep_protocol::{DecodeError, DeviceId};
+use fieldkeep_protocol::{DecodeError, DeviceId, Timestamp};
 
 use crate::sql::SqlError;
 
@@ -41,6 +41,15 @@ pub enum StoreError {
         asked: u64,
         /// The limit.
         most: u64,
+    },
+    /// What changed after the revision cannot be told any more: read everything again.
+    #[error("what changed since then is no longer kept")]
+    RevisionGone,
+    /// What was known at the time cannot be told any more: the evidence before this instant was removed.
+    #[error("the evidence is no longer kept")]
+    EvidenceGone {
+        /// Before it hot rows were removed.
+        until: Timestamp,
     },
     /// The device has begun as many epochs as one device may: a quota, like a full disk.
     #[error("{0} has begun too many epochs")]

@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use fieldkeep_protocol::Timestamp;
+
 use crate::error::StoreError;
 use crate::projects::Project;
 use crate::spans::{Span, Spans};
@@ -91,11 +93,11 @@ struct Lane {
 }
 
 enum Rows {
-    /// All rows of a stream up to an id with an instant in the stretch.
+    /// All rows of a stream within bounds with an instant in the stretch.
     Stretch {
         stream: Arc<Stream>,
         stretch: Span,
-        most: i64,
+        bounds: Bounds,
         times: Arc<Spans>,
     },
     /// Rows by id, by time.
@@ -104,6 +106,13 @@ enum Rows {
         streams: Vec<Arc<Stream>>,
         rows: VecDeque<Beside>,
     },
+}
+
+/// The highest id, and the last time of arrival.
+#[derive(Clone, Copy)]
+struct Bounds {
+    id: i64,
+    received_us: i64,
 }
 
 /// Readable rows, by time.
@@ -127,6 +136,33 @@ impl<'a> Feed<'a> {
         stretch: Span,
         most: i64,
     ) -> Result<(), StoreError> {
+        let bounds = Bounds {
+            id: most,
+            received_us: i64::MAX,
+        };
+        self.add_bounded(stream, stretch, bounds).await
+    }
+
+    /// Adds the rows of a stream that had arrived by a time, likewise.
+    pub(crate) async fn add_known(
+        &mut self,
+        stream: &Arc<Stream>,
+        stretch: Span,
+        known_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let bounds = Bounds {
+            id: i64::MAX,
+            received_us: known_at.as_micros(),
+        };
+        self.add_bounded(stream, stretch, bounds).await
+    }
+
+    async fn add_bounded(
+        &mut self,
+        stream: &Arc<Stream>,
+        stretch: Span,
+        bounds: Bounds,
+    ) -> Result<(), StoreError> {
         let times = stream.state(self.database).await?.times;
         let (from, to) = stretch;
         let Some(times) = times.filter(|times| times.from < to && times.to >= from) else {
@@ -137,7 +173,7 @@ impl<'a> Feed<'a> {
             rows: Rows::Stretch {
                 stream: Arc::clone(stream),
                 stretch,
-                most,
+                bounds,
                 times: Arc::new(Spans::one(from, to)),
             },
             ready: VecDeque::new(),
@@ -213,11 +249,11 @@ impl Lane {
             Rows::Stretch {
                 stream,
                 stretch,
-                most,
+                bounds,
                 times,
             } => {
-                let bounds = (*stretch, *most);
-                let rows = stretch_rows(database, stream, bounds, self.after, page).await?;
+                let within = (*stretch, *bounds);
+                let rows = stretch_rows(database, stream, within, self.after, page).await?;
                 self.done = rows.len() < page;
                 for row in rows {
                     self.after = row.place();
@@ -225,7 +261,7 @@ impl Lane {
                         stream: Arc::clone(stream),
                         row,
                         times: Arc::clone(times),
-                        instead: *most != i64::MAX,
+                        instead: bounds.id != i64::MAX,
                     });
                 }
             }
@@ -260,7 +296,7 @@ impl Lane {
 async fn stretch_rows(
     database: &Database,
     stream: &Stream,
-    ((from, to), most): (Span, i64),
+    ((from, to), bounds): (Span, Bounds),
     after: [i64; 5],
     page: usize,
 ) -> Result<Vec<Stored>, StoreError> {
@@ -271,7 +307,7 @@ async fn stretch_rows(
             "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload FROM batch \
              WHERE project = $1 AND stream = $2 AND held = false \
                AND (from_us, span_us, first, count, branch) > ($3, $4, $5, $6, $7) \
-               AND from_us < $8 AND from_us + span_us >= $9 AND id <= $11 \
+               AND from_us < $8 AND from_us + span_us >= $9 AND id <= $11 AND received_us <= $12 \
              ORDER BY from_us, span_us, first, count, branch LIMIT $10",
             &[
                 identity.project.number.into(),
@@ -284,7 +320,8 @@ async fn stretch_rows(
                 to.into(),
                 from.into(),
                 i64::try_from(page).unwrap_or(i64::MAX).into(),
-                most.into(),
+                bounds.id.into(),
+                bounds.received_us.into(),
             ],
         )
         .await?;

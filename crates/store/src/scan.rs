@@ -11,7 +11,7 @@ use fieldkeep_protocol::{DeviceId, Flag, ProjectId, Timestamp};
 use crate::error::StoreError;
 use crate::explain::Unread;
 use crate::gaps::{Gap, GapReason, Run, Sight};
-use crate::store::Store;
+use crate::store::{Inner, Store};
 use crate::sweep::{Plan, Sweep, Swept, Visitor};
 
 /// Batches read for one page at most.
@@ -111,55 +111,67 @@ impl Store {
         limit: usize,
     ) -> Result<Page, StoreError> {
         let plan = Plan::new(&self.inner, project, &[sources], range).await?;
-        let extent = plan.extent(0);
-        let from = after.map_or(extent.0, |cursor| cursor.time);
-        let begin = after.map_or(extent.0, |cursor| cursor.seen);
         loop {
-            let mut collector = Collector {
-                limit: limit.max(1),
-                after,
-                from,
-                points: Vec::new(),
-                sight: Sight::new(0),
-                batches: 0,
-                damaged: 0,
-                seen: begin,
-                cut: None,
-            };
+            let mut collector = Collector::new(&plan, after, limit);
+            let sweep = Sweep::open(&self.inner, &plan, collector.from, None).await?;
             let visitors = std::slice::from_mut(&mut collector);
-            let sweep = Sweep::open(&self.inner, &plan, from, None).await?;
-            if sweep.run(visitors).await? == Swept::Moved {
-                continue;
+            if sweep.run(visitors).await? == Swept::Done {
+                return collector.page(&self.inner, &plan).await;
             }
-            let damaged = collector.damaged;
-            let (points, sight, next, end) = collector.finish(extent.1);
-            let mut unread = Unread::default();
-            return Ok(Page {
-                gaps: plan
-                    .gaps(&self.inner, 0, sight, (begin, end), &mut unread)
-                    .await?,
-                points: points.iter().map(Found::point).collect(),
-                next,
-                damaged,
-            });
         }
     }
 }
 
-struct Collector {
+/// Gathers one page of points of a plan's only output.
+pub(crate) struct Collector {
     limit: usize,
     after: Option<Cursor>,
-    from: i64,
+    pub(crate) from: i64,
+    to: i64,
     points: Vec<Found>,
     sight: Sight,
     batches: usize,
     damaged: u64,
+    begin: i64,
     seen: i64,
     /// Everything before this instant was read, and the page ends there.
     cut: Option<i64>,
 }
 
 impl Collector {
+    pub(crate) fn new(plan: &Plan, after: Option<Cursor>, limit: usize) -> Self {
+        let (from, to) = plan.extent(0);
+        let begin = after.map_or(from, |cursor| cursor.seen);
+        Self {
+            limit: limit.max(1),
+            after,
+            from: after.map_or(from, |cursor| cursor.time),
+            to,
+            points: Vec::new(),
+            sight: Sight::new(0),
+            batches: 0,
+            damaged: 0,
+            begin,
+            seen: begin,
+            cut: None,
+        }
+    }
+
+    /// What was gathered, with the gaps explained.
+    pub(crate) async fn page(self, inner: &Inner, plan: &Plan) -> Result<Page, StoreError> {
+        let (begin, to, damaged) = (self.begin, self.to, self.damaged);
+        let (points, sight, next, end) = self.finish(to);
+        let mut unread = Unread::default();
+        Ok(Page {
+            gaps: plan
+                .gaps(inner, 0, sight, (begin, end), &mut unread)
+                .await?,
+            points: points.iter().map(Found::point).collect(),
+            next,
+            damaged,
+        })
+    }
+
     fn finish(mut self, to: i64) -> (Vec<Found>, Sight, Option<Cursor>, i64) {
         self.points.sort_by_key(|found| found.key);
         if let Some(cut) = self.cut {

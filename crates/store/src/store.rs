@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, Notify, broadcast, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::arrivals::Arrival;
+use crate::changes::HIGHEST_BATCH;
 use crate::cipher::{DataKeys, ProjectKeys};
 use crate::devices::{Device, Devices};
 use crate::error::StoreError;
@@ -87,6 +88,7 @@ pub(crate) struct Inner {
     pub(crate) queue: mpsc::Sender<Item>,
     pub(crate) arrivals: broadcast::Sender<Arrival>,
     newest: Arc<AtomicI64>,
+    settled: Arc<AtomicI64>,
     stop: Arc<Notify>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -99,6 +101,7 @@ impl Store {
     pub async fn open(options: Options) -> Result<Self, StoreError> {
         let database = Database::open(&options.path, &options.key, MIGRATIONS).await?;
         let newest = Arc::new(AtomicI64::new(newest_stored(&database).await?));
+        let settled = Arc::new(AtomicI64::new(highest_batch(&database).await?));
         let most = options.commit_batches.max(1);
         let (queue, queued) = mpsc::channel(most * 2);
         let stop = Arc::new(Notify::new());
@@ -111,6 +114,7 @@ impl Store {
             arrivals: arrivals.clone(),
             newest: Arc::clone(&newest),
             last_id: None,
+            settled: Arc::clone(&settled),
             stop: Arc::clone(&stop),
         };
         let writer = tokio::spawn(writer.run());
@@ -124,6 +128,7 @@ impl Store {
                 queue,
                 arrivals,
                 newest,
+                settled,
                 stop,
                 writer: Mutex::new(Some(writer)),
             }),
@@ -169,6 +174,11 @@ impl Inner {
         self.newest.load(Ordering::Relaxed)
     }
 
+    /// The highest id of a batch that whoever reads finds.
+    pub(crate) fn settled(&self) -> i64 {
+        self.settled.load(Ordering::Acquire)
+    }
+
     /// The device, if its project has any data.
     pub(crate) async fn find_device(
         &self,
@@ -183,6 +193,12 @@ impl Inner {
         let project = self.projects.open(origin.project).await?;
         Ok(self.devices.open(project, origin.device))
     }
+}
+
+/// The highest id that a batch was ever given.
+async fn highest_batch(database: &Database) -> Result<i64, StoreError> {
+    let row = database.fetch_optional(HIGHEST_BATCH, &[]).await?;
+    row.map_or(Ok(0), |row| Ok(row.i64(0)?.max(row.i64(1)?)))
 }
 
 /// The last instant of each stream's last batch, and the latest of these.

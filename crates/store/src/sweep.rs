@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use fieldkeep_protocol::batch::{Batch, Cell, Column};
-use fieldkeep_protocol::{DeviceId, Flag, ProjectId, Reason};
+use fieldkeep_protocol::{DeviceId, Flag, ProjectId, Reason, Timestamp};
 
 use crate::cipher::{Kind, Subject};
 use crate::cold::Level;
@@ -22,7 +22,7 @@ use crate::error::StoreError;
 use crate::feed::{Feed, Stored};
 use crate::gaps::{GapReason, Run};
 use crate::scan::{Cursor, Found, Source, TimeRange};
-use crate::spans::Spans;
+use crate::spans::{Span, Spans};
 use crate::store::{Inner, Origin};
 use crate::stream::Stream;
 use crate::tables::ChannelTable;
@@ -44,6 +44,17 @@ pub(crate) struct Wanted {
     pub(crate) device: Arc<Device>,
     pub(crate) streams: Vec<Arc<Stream>>,
     pub(crate) targets: Vec<Target>,
+}
+
+impl Wanted {
+    /// The first instant that is read, and the end.
+    pub(crate) fn extent(&self) -> Option<Span> {
+        let extents = self
+            .targets
+            .iter()
+            .filter_map(|target| target.times.extent());
+        extents.reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)))
+    }
 }
 
 /// A channel that an output is read from.
@@ -255,6 +266,16 @@ impl<'a> Sweep<'a> {
             readers.extend(Reader::open(inner, wanted, from, level).await?);
         }
         Ok(Self { inner, readers })
+    }
+
+    /// A pass over the hot rows alone that had arrived by a time, with the channel tables of then.
+    pub(crate) fn known(inner: &'a Inner, plan: &'a Plan, from: i64, known_at: Timestamp) -> Self {
+        let devices = plan.devices.iter();
+        let readers = devices.filter_map(|wanted| Reader::known(wanted, from, known_at));
+        Self {
+            inner,
+            readers: readers.collect(),
+        }
     }
 
     /// Gives what roll-ups say; the points behind it are left out of [`Sweep::run`]. There is one visitor for each output.

@@ -1,11 +1,14 @@
 //! Tests of the store as a whole, and what they share: keys, batches, seeded chance.
 
 mod appends;
+mod changes;
 mod compactor;
+mod completeness;
 mod crowd;
 mod damage;
 mod full;
 mod kill;
+mod known;
 mod model;
 mod reads;
 mod secrecy;

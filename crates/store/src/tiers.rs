@@ -149,7 +149,8 @@ impl Tiers {
         })
     }
 
-    fn hot(from: i64, to: i64) -> Self {
+    /// All from hot rows.
+    pub(crate) fn hot(from: i64, to: i64) -> Self {
         Self {
             hot: Spans::one(from, to),
             cold: Spans::default(),

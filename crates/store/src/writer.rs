@@ -12,6 +12,7 @@ use fieldkeep_protocol::Timestamp;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use crate::arrivals::Arrival;
+use crate::changes::HIGHEST_BATCH;
 use crate::cipher::Sealed;
 use crate::devices::Device;
 use crate::latest::News;
@@ -69,6 +70,8 @@ pub(crate) struct Writer {
     pub(crate) newest: Arc<AtomicI64>,
     /// Highest id in the batch table; unknown after a failed commit, of which the disk may yet have kept everything.
     pub(crate) last_id: Option<i64>,
+    /// Highest id whose batch is durable and known to whoever reads: the batches' part of a revision.
+    pub(crate) settled: Arc<AtomicI64>,
     pub(crate) stop: Arc<Notify>,
 }
 
@@ -123,10 +126,14 @@ impl Writer {
         if group.is_empty() {
             return;
         }
-        match self.commit(group).await {
+        let marks = mark_late(group);
+        match self.commit(group, &marks).await {
             Ok(before) => self.settle(group, before),
             Err(error) => {
                 self.last_id = None;
+                for (item, mark) in group.iter().zip(&marks).rev() {
+                    item.device.newest_us.store(mark.before, Ordering::Relaxed);
+                }
                 let error = Arc::new(error);
                 tracing::error!(
                     batches = group.len(),
@@ -142,15 +149,15 @@ impl Writer {
     }
 
     /// Answers the highest id before the group.
-    async fn commit(&self, group: &[Item]) -> Result<i64, SqlError> {
+    async fn commit(&self, group: &[Item], marks: &[Mark]) -> Result<i64, SqlError> {
         let mut transaction = self.database.begin().await?;
         let before = match self.last_id {
             Some(id) => id,
             None => highest_id(&mut transaction).await?,
         };
         let mut id = before;
-        let mut values: Vec<Value<'_>> = Vec::with_capacity(group.len() * 16);
-        for item in group {
+        let mut values: Vec<Value<'_>> = Vec::with_capacity(group.len() * 17);
+        for (item, mark) in group.iter().zip(marks) {
             let Row::Batch(row) = &item.row else { continue };
             id += 1;
             let identity = &item.stream.identity;
@@ -168,6 +175,7 @@ impl Writer {
                 row.received.as_micros().into(),
                 row.revision.into(),
                 row.held.into(),
+                mark.late.into(),
                 row.sealed.key_id.into(),
                 row.sealed.counter.into(),
                 (&row.sealed.payload).into(),
@@ -176,13 +184,13 @@ impl Writer {
         transaction
             .insert_rows(
                 "INSERT INTO batch (id, project, stream, first, count, branch, hash, prev, from_us, span_us, \
-                 received_us, revision, held, key_id, counter, payload) VALUES",
+                 received_us, revision, held, late, key_id, counter, payload) VALUES",
                 "",
-                16,
+                17,
                 &values,
             )
             .await?;
-        mark_late(&mut transaction, group, before).await?;
+        mark_cold(&mut transaction, group, before).await?;
         for item in group {
             let Row::Seal(row) = &item.row else { continue };
             let identity = &item.stream.identity;
@@ -246,12 +254,13 @@ impl Writer {
             }
         }
         self.last_id = Some(sequence);
+        self.settled.store(sequence, Ordering::Release);
     }
 }
 
 /// Leaves a mark for each row that begins before its device's horizon. Asked inside the transaction: a worker moves the
 /// horizon inside its own, so none is moved between the question and the commit.
-async fn mark_late(
+async fn mark_cold(
     transaction: &mut Transaction,
     group: &[Item],
     before: i64,
@@ -286,11 +295,40 @@ async fn mark_late(
     Ok(())
 }
 
+/// How a batch lies to what its device had before it.
+struct Mark {
+    late: bool,
+    /// The device's newest time before this item.
+    before: i64,
+}
+
+/// Which batches of a group are late, in its order. Raises the newest times of the devices: the writer alone reads them,
+/// and takes them back where the commit fails.
+fn mark_late(group: &[Item]) -> Vec<Mark> {
+    let mark = |item: &Item| {
+        let newest = &item.device.newest_us;
+        let before = newest.load(Ordering::Relaxed);
+        let Row::Batch(row) = &item.row else {
+            return Mark {
+                late: false,
+                before,
+            };
+        };
+        if !row.held {
+            newest.fetch_max(row.from_us.saturating_add(row.span_us), Ordering::Relaxed);
+        }
+        Mark {
+            late: !row.held && row.from_us < before,
+            before,
+        }
+    };
+    group.iter().map(mark).collect()
+}
+
+/// The highest id that was ever given: ids of rows that were removed are not given again.
 async fn highest_id(transaction: &mut Transaction) -> Result<i64, SqlError> {
-    let row = transaction
-        .fetch_optional("SELECT coalesce(max(id), 0) FROM batch", &[])
-        .await?;
-    row.map_or(Ok(0), |row| row.i64(0))
+    let row = transaction.fetch_optional(HIGHEST_BATCH, &[]).await?;
+    row.map_or(Ok(0), |row| Ok(row.i64(0)?.max(row.i64(1)?)))
 }
 
 fn fail(item: Item, error: &Arc<SqlError>) {

@@ -41,7 +41,7 @@ use utoipa::openapi::Schema;
 use utoipa::openapi::path::Parameter;
 use utoipa::openapi::request_body::RequestBody;
 
-pub use answer::{Answer, Created, Empty, Json, Raw, RawKind, SetCookie};
+pub use answer::{Answer, Created, Either, Empty, Forms, Json, Raw, RawKind, SetCookie};
 pub(super) use argument::nullable;
 pub use argument::{
     Argument, At, BODY_MAX, Body, Given, Headers, Holds, Params, Query, QueryParam, Rest, Source,

@@ -3,6 +3,10 @@
 //! Owns which fault of a room is the client's (and then which field it names) and which is ours. Inner text goes to the
 //! log, never into a problem.
 
+use std::time::Duration;
+
+use super::door::denied;
+use super::id::Time;
 use super::problem::{Code, Problem};
 use crate::access::{AccessError, Failure};
 use crate::fleet::FleetError;
@@ -91,6 +95,19 @@ pub(super) fn series(error: SeriesError) -> Problem {
         SeriesError::NoElement | SeriesError::NoDevice => Problem::new(Code::NotFound),
         SeriesError::Projects(inner) => projects(inner),
         SeriesError::Pki(inner) => pki(inner),
+        SeriesError::Ended(inner) => denied(inner),
+        SeriesError::Store(StoreError::RevisionGone) => Problem::new(Code::Gone)
+            .detail(
+                "what changed since then can no longer be told: read everything again and go on from the revision of that \
+                 answer",
+            )
+            .blame("since", "is of another state of this instance, or older than what is kept"),
+        SeriesError::Store(StoreError::EvidenceGone { until }) => Problem::new(Code::Gone)
+            .detail(format!(
+                "what was known before cannot be told for times before {}: the batches of then were removed",
+                Time(until)
+            ))
+            .blame("from", format!("is before {}", Time(until))),
         SeriesError::Store(StoreError::TooManyBuckets { .. }) => {
             Problem::field("buckets", "are too many for this range")
         }
@@ -106,5 +123,41 @@ pub(super) fn series(error: SeriesError) -> Problem {
             // Only devices begin epochs.
             | StoreError::TooManyEpochs(_),
         ) => Problem::internal("the measurement store failed", &error),
+    }
+}
+
+/// The longest that one answer may take: what would take longer is refused, and told what to narrow.
+const QUERY_TIME: Duration = Duration::from_secs(30);
+
+/// Waits for an answer about a range of time.
+pub(super) async fn in_time<T>(
+    work: impl Future<Output = Result<T, SeriesError>>,
+) -> Result<T, Problem> {
+    within(QUERY_TIME, work).await
+}
+
+async fn within<T>(
+    time: Duration,
+    work: impl Future<Output = Result<T, SeriesError>>,
+) -> Result<T, Problem> {
+    match tokio::time::timeout(time, work).await {
+        Ok(done) => done.map_err(series),
+        Err(_) => Err(Problem::new(Code::TooSlow)
+            .detail(format!("an answer may take {} s", time.as_secs()))
+            .blame("to", "is too far from from: ask for less time at once, for fewer elements, or by exports")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_takes_too_long_is_refused_with_advice() {
+        let never = std::future::pending::<Result<(), SeriesError>>();
+        let problem = within(Duration::ZERO, never).await.unwrap_err();
+        assert_eq!(problem.code(), Code::TooSlow);
+        let done = within(Duration::from_secs(60), async { Ok(7) }).await;
+        assert_eq!(done.ok(), Some(7));
     }
 }

@@ -5,7 +5,9 @@
 
 mod app;
 mod auth;
+mod changes;
 mod claims;
+mod completeness;
 mod deployments;
 mod devices;
 mod elements;
@@ -15,6 +17,7 @@ mod locations;
 mod people;
 mod points;
 mod projects;
+mod tables;
 
 use fieldkeep_protocol::LocationId;
 use http::Method;
@@ -170,6 +173,12 @@ fn described() -> Vec<Row> {
             devices::quarantine,
             "What could not be read",
         ),
+        door(
+            GET,
+            project!("/devices/{device}/completeness"),
+            completeness::of_device,
+            "How complete a device's records are",
+        ),
         door(GET, project!("/claims"), claims::list, "Claims"),
         door(
             POST,
@@ -206,6 +215,12 @@ fn described() -> Vec<Row> {
             project!("/elements/{element}"),
             elements::change,
             "Change an element",
+        ),
+        door(
+            GET,
+            project!("/elements/{element}/completeness"),
+            completeness::of_element,
+            "How complete an element is",
         ),
         door(
             GET,
@@ -256,6 +271,18 @@ fn measured() -> Vec<Row> {
             project!("/points"),
             points::read,
             "Points, or buckets of them",
+        ),
+        door(
+            GET,
+            project!("/exports"),
+            tables::export,
+            "All points of a range, as a file",
+        ),
+        door(
+            GET,
+            project!("/changes"),
+            changes::list,
+            "What changed since a revision",
         ),
         door(
             GET,

@@ -4,5 +4,6 @@ mod door;
 mod matrix;
 mod measurements;
 mod samples;
+mod tables;
 mod tenants;
 mod world;

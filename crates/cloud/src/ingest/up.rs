@@ -17,6 +17,7 @@ use crate::access::{Task, Write, system};
 use crate::fleet::FleetError;
 use crate::pki::{DeviceSession, PkiError};
 use crate::projects::{ChannelDescription, DeviceChannels, ProjectsError, ValueKind};
+use crate::series::SeriesError;
 
 /// 2000-01-01T00:00:00Z: the store holds what is older, so no readable record is before this.
 const FIRST_RECORD: Timestamp = Timestamp::from_micros(946_684_800_000_000);
@@ -54,6 +55,8 @@ enum Unkept {
     Pki(#[from] PkiError),
     #[error("the device's channels cannot be bound")]
     Projects(#[from] ProjectsError),
+    #[error("the change cannot be told")]
+    Series(#[from] SeriesError),
     #[error("the device's log cannot be written")]
     Fleet(#[from] FleetError),
 }
@@ -187,6 +190,9 @@ async fn bind(inner: &Inner, session: &DeviceSession, table: &ChannelTable) -> R
         from: FIRST_RECORD,
     };
     let bound = inner.projects.bind_channels(&grant, described).await?;
+    if !bound.new.is_empty() {
+        inner.series.bound(session).await?;
+    }
     if bound.refused > 0 {
         let text = format!(
             "{} new channels got no element: this device has had too many. Their records are kept.",

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fieldkeep_protocol::Timestamp;
 use fieldkeep_protocol::batch::{Batch, Column};
 
 use super::chunk::Open;
@@ -12,7 +13,7 @@ use crate::error::StoreError;
 use crate::feed::{Beside, Fed, Feed};
 use crate::gaps::{GapReason, Run};
 use crate::scan::{Cursor, Found};
-use crate::spans::Spans;
+use crate::spans::{Span, Spans};
 use crate::store::Inner;
 use crate::tables::ChannelTable;
 use crate::tiers::{Entry, Read, Tiers};
@@ -21,10 +22,19 @@ use crate::tiers::{Entry, Read, Tiers};
 pub(super) struct Reader<'a> {
     pub(super) wanted: &'a Wanted,
     pub(super) tiers: Tiers,
+    /// Nothing that came later is read.
+    known_at: Option<Timestamp>,
     /// For each target the times for which roll-ups stand instead of chunks.
     pub(super) rolled: Vec<Spans>,
     /// Which columns of the last row's table go where; neighbours have the same table.
     columns: Option<(Arc<ChannelTable>, Vec<Wire>)>,
+}
+
+/// What is read of a device from an instant on.
+fn cut(wanted: &Wanted, from: i64) -> Option<Span> {
+    let (first, to) = wanted.extent()?;
+    let from = from.max(first);
+    (from < to).then_some((from, to))
 }
 
 /// A column of a batch and the target it is for.
@@ -42,33 +52,39 @@ impl<'a> Reader<'a> {
         from: i64,
         level: Option<Level>,
     ) -> Result<Option<Self>, StoreError> {
-        let extents = wanted
-            .targets
-            .iter()
-            .filter_map(|target| target.times.extent());
-        let extent = extents.reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)));
-        let Some((first, to)) = extent else {
+        let Some((from, to)) = cut(wanted, from) else {
             return Ok(None);
         };
-        let from = from.max(first);
-        if from >= to {
-            return Ok(None);
-        }
         let level = level.map_or(0, |level| level as i64);
         let tiers = Tiers::load(&inner.database, &wanted.device, (from, to), level).await?;
-        Ok(Some(Self {
+        Ok(Some(Self::new(wanted, tiers, None)))
+    }
+
+    /// Only what had arrived by a time.
+    pub(super) fn known(wanted: &'a Wanted, from: i64, known_at: Timestamp) -> Option<Self> {
+        let (from, to) = cut(wanted, from)?;
+        let tiers = Tiers::hot(from, to);
+        Some(Self::new(wanted, tiers, Some(known_at)))
+    }
+
+    fn new(wanted: &'a Wanted, tiers: Tiers, known_at: Option<Timestamp>) -> Self {
+        Self {
             wanted,
             tiers,
+            known_at,
             rolled: vec![Spans::default(); wanted.targets.len()],
             columns: None,
-        }))
+        }
     }
 
     /// The rows that are read.
     pub(super) async fn fill(&self, feed: &mut Feed<'_>) -> Result<(), StoreError> {
         for stretch in self.tiers.hot.iter() {
             for stream in &self.wanted.streams {
-                feed.add(stream, stretch, i64::MAX).await?;
+                match self.known_at {
+                    None => feed.add(stream, stretch, i64::MAX).await?,
+                    Some(time) => feed.add_known(stream, stretch, time).await?,
+                }
             }
         }
         let late = self.tiers.late.iter().map(|late| Beside {
@@ -197,7 +213,12 @@ impl<'a> Reader<'a> {
             to: row.to_us,
             interval_us: UNKNOWN,
         };
-        let Some(table) = inner.table(&stream, row.revision).await? else {
+        let table = inner.table(&stream, row.revision).await?;
+        let is_known = |table: &Arc<ChannelTable>| {
+            let known_at = self.known_at;
+            known_at.is_none_or(|known_at| table.received <= known_at)
+        };
+        let Some(table) = table.filter(is_known) else {
             for target in &self.wanted.targets {
                 tell(visitors, target.output, GapReason::Held, whole);
             }

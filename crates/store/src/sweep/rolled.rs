@@ -8,7 +8,7 @@
 use crate::cipher::Kind;
 use crate::cold::{Bucket, Level, Rollup, Series};
 use crate::error::StoreError;
-use crate::gaps::{Run, reach};
+use crate::gaps::{Run, Runs};
 use crate::spans::{Span, Spans};
 use crate::store::Inner;
 use crate::sweep::{Plan, Reader, Swept, Visitor};
@@ -114,7 +114,7 @@ fn crossing(run: &Run, edge: i64, level: Level) -> Option<i64> {
     if run.from >= edge || run.to < edge || run.interval_us == 0 {
         return None;
     }
-    let buckets = reach(run, run, level.grain_us()) / level.us() + 1;
+    let buckets = Runs::new(level.grain_us()).reach(run) / level.us() + 1;
     Some(buckets.saturating_mul(level.us()))
 }
 

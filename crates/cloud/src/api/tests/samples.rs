@@ -63,6 +63,7 @@ const KNOWN: &[&str] = &[
     "/api/v1/projects/{project}/keys",
     "/api/v1/projects/{project}/latest",
     "/api/v1/projects/{project}/live",
+    "/api/v1/projects/{project}/changes",
 ];
 
 async fn body(world: &World, row: &str) -> Option<serde_json::Value> {
@@ -120,6 +121,18 @@ async fn special(world: &World, row: &str) -> Option<(String, Option<serde_json:
         "DELETE /keys/{key}" => plain(format!("{project}/keys/{}", world.spare_key().await)),
         "GET /points" => plain(format!(
             "{project}/points?element={}&from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z&buckets=100",
+            world.ours.element
+        )),
+        "GET /exports" => plain(format!(
+            "{project}/exports?element={}&from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z",
+            world.ours.element
+        )),
+        "GET /devices/{device}/completeness" => plain(format!(
+            "{project}/devices/{}/completeness?from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z",
+            world.ours.device
+        )),
+        "GET /elements/{element}/completeness" => plain(format!(
+            "{project}/elements/{}/completeness?from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z",
             world.ours.element
         )),
         _ => None,
