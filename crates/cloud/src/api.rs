@@ -32,11 +32,13 @@ pub use problem::Problem;
 pub use routes::table;
 
 use crate::access::Access;
+use crate::backup::Backup;
 use crate::db::Db;
 use crate::fleet::Fleet;
 use crate::pki::Pki;
 use crate::projects::Projects;
 use crate::series::Series;
+use crate::space::Space;
 
 /// The rooms behind this door. `serve` hands them in; a new room with routes is a field here.
 pub struct Rooms {
@@ -50,6 +52,10 @@ pub struct Rooms {
     pub fleet: Fleet,
     /// Measurements.
     pub series: Series,
+    /// Room on the disk.
+    pub space: Space,
+    /// What is known of backups.
+    pub backup: Backup,
     /// Asked whether the instance is ready.
     pub db: Db,
     /// Turns true when the server stops: streams that would never end do then.

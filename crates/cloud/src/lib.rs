@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod api;
+pub mod backup;
 pub mod clock;
 pub mod command;
 pub mod config;
@@ -13,4 +14,5 @@ pub mod pki;
 pub mod projects;
 pub mod series;
 pub mod serve;
+pub mod space;
 pub mod telemetry;

@@ -6,19 +6,23 @@
 //! Decodes nothing and keeps nothing: the store does.
 
 mod changes;
+mod clocks;
+mod expiry;
 mod live;
 mod table;
 mod width;
 
 use std::fmt;
+use std::sync::Arc;
 
 use fieldkeep_protocol::{DeviceId, ElementId, Epoch, Timestamp};
 use fieldkeep_store::{
-    AppendError, Bucket, Buckets, ChannelsReceipt, Completeness, Cursor, EpochLedger, Gap, Origin,
-    Page, Point, QuarantineState, Quarantined, Receipt, Source, Store, StoreError, TimeRange,
-    Totals,
+    AppendError, Bucket, Buckets, ChannelsReceipt, ClockError, Completeness, Cursor, EpochLedger,
+    Gap, Origin, Page, Point, QuarantineState, Quarantined, Receipt, Source, Store, StoreError,
+    TimeRange, Totals,
 };
 use futures_util::Stream;
+use tokio::sync::Notify;
 
 use crate::access::{Access, Denied, Grant, Read, Session};
 use crate::clock::Clock;
@@ -44,6 +48,9 @@ pub enum SeriesError {
     /// The session would no longer be given out: what was being read ends here.
     #[error("the session ended")]
     Ended(#[source] Denied),
+    /// Times of records cannot be changed as asked.
+    #[error("the times of records cannot be changed")]
+    Clock(#[from] ClockError),
     /// The store failed.
     #[error("the measurement store failed")]
     Store(#[from] StoreError),
@@ -84,6 +91,7 @@ pub struct Series {
     pki: Pki,
     access: Access,
     clock: Clock,
+    due: Arc<Notify>,
 }
 
 impl fmt::Debug for Series {
@@ -103,6 +111,7 @@ impl Series {
             pki,
             access,
             clock,
+            due: Arc::new(Notify::new()),
         }
     }
 
@@ -161,6 +170,11 @@ impl Series {
         Ok(())
     }
 
+    /// Whether so much of the device's project waits for the disk that it should not be asked for more.
+    pub fn is_crowded(&self, device: &DeviceSession) -> bool {
+        self.store.is_crowded(device.project())
+    }
+
     /// Record numbers of an epoch in `[from, to)` that are not durable, lowest first.
     pub async fn holes(
         &self,
@@ -179,11 +193,6 @@ impl Series {
         epoch: Epoch,
     ) -> Result<u64, SeriesError> {
         Ok(self.store.next_record(origin(device), epoch).await?)
-    }
-
-    /// The newest stored record time of all projects: what the cloud's own clock is judged by.
-    pub async fn newest(&self) -> Result<Option<Timestamp>, SeriesError> {
-        Ok(self.store.newest().await?)
     }
 
     /// Fails while the store does not answer.

@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fieldkeep_store::sql::{DatabaseKey, SqlError};
+use fieldkeep_store::sql::{DatabaseKey, SqlError, go_back};
 use fieldkeep_store::{Store, StoreError};
 
 use crate::access::{self, Access};
+use crate::backup::Backup;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
@@ -25,6 +26,7 @@ use crate::keys::{self, Keys, KeysError, MasterKey};
 use crate::pki::{Pki, PkiError};
 use crate::projects::Projects;
 use crate::series::Series;
+use crate::space::Space;
 
 pub use running::Running;
 
@@ -32,6 +34,7 @@ pub use running::Running;
 const COMMIT_WINDOW: Duration = Duration::from_millis(1);
 const COMMIT_BATCHES: usize = 256;
 const HTTPS_ENDPOINT: &str = "endpoint.https";
+const CLOCKS: &str = "clocks.to_look_at";
 
 /// Why a data folder cannot be opened or served.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +122,8 @@ pub struct Base {
     pub pki: Pki,
     /// Projects and what is in them.
     pub projects: Projects,
+    /// Backups of all of it.
+    pub backup: Backup,
 }
 
 impl Base {
@@ -135,12 +140,7 @@ impl Base {
 
     /// Opens an instance, or makes a new one in an empty or missing folder; with the key of `series.db`.
     async fn open(config: &Config, clock: Clock) -> Result<(Self, DatabaseKey), ServeError> {
-        let path = match &config.master_key {
-            Some(path) => path.clone(),
-            None => {
-                keys::default_path(|name| std::env::var(name).ok()).ok_or(ServeError::NoKeyPlace)?
-            }
-        };
+        let path = master_key_path(config)?;
         let master = MasterKey::for_data(&path, &config.data)?;
         let opened = Keys::open(&config.data, &master, &clock).await?;
         let db = Db::open(&config.data, &opened.catalogue).await?;
@@ -149,6 +149,13 @@ impl Base {
             Access::open(db.clone(), keys.clone(), clock.clone(), &config.sessions).await?;
         let pki = Pki::open(db.clone(), keys.clone(), clock.clone()).await?;
         let projects = Projects::new(db.clone(), keys.clone(), clock.clone(), access.clone());
+        let backup = Backup::new(
+            db.clone(),
+            keys.clone(),
+            clock.clone(),
+            &config.data,
+            opened.series.clone(),
+        );
         Ok((
             Self {
                 clock,
@@ -157,6 +164,7 @@ impl Base {
                 access,
                 pki,
                 projects,
+                backup,
             },
             opened.series,
         ))
@@ -165,6 +173,19 @@ impl Base {
     /// `host:port` where people reach the server that last ran on this data.
     pub async fn people_endpoint(&self) -> Result<Option<String>, SqlError> {
         self.db.setting(HTTPS_ENDPOINT).await
+    }
+
+    /// Batches that are held and proposals that wait, as the server that last ran on this data counted them.
+    pub async fn clocks_to_look_at(&self) -> Result<Option<(u64, u64)>, SqlError> {
+        let text = self.db.setting(CLOCKS).await?;
+        Ok(text.and_then(|text| {
+            let (held, open) = text.split_once(' ')?;
+            Some((held.parse().ok()?, open.parse().ok()?))
+        }))
+    }
+
+    async fn announce_clocks(&self, held: u64, open: u64) -> Result<(), SqlError> {
+        self.db.set(&[(CLOCKS, &format!("{held} {open}"))]).await
     }
 
     async fn announce_people_endpoint(&self, endpoint: &str) -> Result<(), SqlError> {
@@ -181,6 +202,8 @@ pub struct Server {
     pub series: Series,
     /// What is known of each device.
     pub fleet: Fleet,
+    /// Room on the disk.
+    pub space: Space,
     store: Store,
     _lock: Arc<File>,
 }
@@ -190,14 +213,7 @@ impl Server {
     pub async fn open(config: &Config, clock: Clock) -> Result<Self, ServeError> {
         let (base, key) = Base::open(config, clock).await?;
         let lock = lock(&config.data)?;
-        let store = Store::open(fieldkeep_store::Options {
-            path: config.data.join("series.db"),
-            key,
-            keys: Arc::new(base.keys.clone()),
-            commit_window: COMMIT_WINDOW,
-            commit_batches: COMMIT_BATCHES,
-        })
-        .await?;
+        let store = open_store(config, &base, key).await?;
         let fleet = Fleet::new(
             base.db.clone(),
             base.keys.clone(),
@@ -211,13 +227,68 @@ impl Server {
             base.access.clone(),
             base.clock.clone(),
         );
+        // Before anybody is heard: what comes first is judged by it too.
+        if let Err(error) = series.judge_own_clock().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "this machine's clock cannot be judged yet"
+            );
+        }
+        let space = Space::new(
+            &config.data,
+            u64::from(config.space.reserve_mib) << 20,
+            base.db.clone(),
+            series.clone(),
+            base.clock.clone(),
+        );
         Ok(Self {
             base,
             series,
             fleet,
+            space,
             store,
             _lock: Arc::new(lock),
         })
+    }
+
+    /// Writes the measurements' file anew without what is free in it; answers how many bytes went. No server may run.
+    pub async fn rewrite(config: &Config, clock: Clock) -> Result<u64, ServeError> {
+        if !keys::is_started(&config.data) {
+            return Err(ServeError::NoData(config.data.clone()));
+        }
+        let server = Self::open(config, clock).await?;
+        let given = server.store.rewrite().await;
+        server.close().await;
+        Ok(given?)
+    }
+
+    /// Puts the copies from before an upgrade in the place of databases that are too new for this program; answers which
+    /// files. No server may run.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), also where there is no copy to go back to.
+    pub async fn go_back(config: &Config, clock: Clock) -> Result<Vec<PathBuf>, ServeError> {
+        if !keys::is_started(&config.data) {
+            return Err(ServeError::NoData(config.data.clone()));
+        }
+        let _lock = lock(&config.data)?;
+        let mut changed = Vec::new();
+        loop {
+            let Err(error) = open_and_close(config, clock.clone()).await else {
+                return Ok(changed);
+            };
+            let Some((file, known)) = too_new(&error) else {
+                return Err(error);
+            };
+            let write = |source| ServeError::Write {
+                path: file.clone(),
+                source,
+            };
+            if !go_back(&file, known).map_err(write)? {
+                return Err(error);
+            }
+            changed.push(file);
+        }
     }
 
     /// Folds the write-ahead logs into their files and closes them.
@@ -225,6 +296,48 @@ impl Server {
         self.store.close().await;
         self.base.db.close().await;
         self.base.keys.close().await;
+    }
+}
+
+async fn open_store(config: &Config, base: &Base, key: DatabaseKey) -> Result<Store, ServeError> {
+    let options = fieldkeep_store::Options {
+        path: config.data.join("series.db"),
+        key,
+        keys: Arc::new(base.keys.clone()),
+        commit_window: COMMIT_WINDOW,
+        commit_batches: COMMIT_BATCHES,
+    };
+    Ok(Store::open(options).await?)
+}
+
+async fn open_and_close(config: &Config, clock: Clock) -> Result<(), ServeError> {
+    let (base, key) = Base::open(config, clock).await?;
+    let opened = open_store(config, &base, key).await;
+    if let Ok(store) = &opened {
+        store.close().await;
+    }
+    base.db.close().await;
+    base.keys.close().await;
+    opened.map(|_| ())
+}
+
+/// The database that is too new for this program, and the schema that it knows.
+fn too_new(error: &ServeError) -> Option<(PathBuf, i64)> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(SqlError::Newer { file, known, .. }) = error.downcast_ref() {
+            return Some((file.clone(), *known));
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// Where the master key of these settings is.
+pub(crate) fn master_key_path(config: &Config) -> Result<PathBuf, ServeError> {
+    match &config.master_key {
+        Some(path) => Ok(path.clone()),
+        None => keys::default_path(|name| std::env::var(name).ok()).ok_or(ServeError::NoKeyPlace),
     }
 }
 

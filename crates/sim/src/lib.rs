@@ -7,9 +7,11 @@
 
 pub mod client;
 pub mod cloud;
+pub mod faults;
 pub mod logger;
 pub mod seed;
 pub mod story;
+pub mod stranger;
 pub mod wait;
 
 use std::path::PathBuf;

@@ -62,6 +62,7 @@ pub(crate) enum Kind {
     Quarantine = 4,
     Chunk = 5,
     Rollup = 6,
+    Note = 7,
 }
 
 impl Kind {
@@ -73,6 +74,7 @@ impl Kind {
             Self::Quarantine => "quarantined message",
             Self::Chunk => "chunk",
             Self::Rollup => "roll-up",
+            Self::Note => "note",
         }
     }
 }

@@ -54,6 +54,9 @@ pub enum StoreError {
     /// The device has begun as many epochs as one device may: a quota, like a full disk.
     #[error("{0} has begun too many epochs")]
     TooManyEpochs(DeviceId),
+    /// The disk is nearly full and what is left serves other work; see [`Store::let_in`](crate::Store::let_in).
+    #[error("the disk is nearly full: nothing is let in until there is room")]
+    NoRoom,
     /// The store has been closed.
     #[error("the measurement store is closed")]
     Closed,
@@ -65,7 +68,7 @@ impl StoreError {
         match self {
             Self::Sql(error) => matches!(error, SqlError::Full(_)),
             Self::Commit(error) => matches!(**error, SqlError::Full(_)),
-            Self::TooManyEpochs(_) => true,
+            Self::TooManyEpochs(_) | Self::NoRoom => true,
             _ => false,
         }
     }
@@ -121,5 +124,10 @@ impl KeyUnavailable {
     /// The project has no key: it does not exist, or was erased.
     pub fn gone() -> Self {
         Self(None)
+    }
+
+    /// Whether there is no key, as against a keeper that failed.
+    pub fn is_gone(&self) -> bool {
+        self.0.is_none()
     }
 }

@@ -24,6 +24,7 @@ const LATE_ROWS: usize = 16;
 /// A stored batch, still encrypted.
 #[derive(Debug)]
 pub(crate) struct Stored {
+    pub(crate) id: i64,
     pub(crate) first: u64,
     pub(crate) count: u32,
     pub(crate) branch: u32,
@@ -34,10 +35,12 @@ pub(crate) struct Stored {
     pub(crate) key_id: i64,
     pub(crate) counter: i64,
     pub(crate) payload: Vec<u8>,
+    /// The newest stamp; `None` where its times are as sent.
+    pub(crate) stamp: Option<i64>,
 }
 
 impl Stored {
-    /// From the columns `first, count, branch, from_us, span_us, revision, key_id, counter, payload`.
+    /// From the columns `first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id`.
     pub(crate) fn from_row(row: &Row) -> Result<Self, StoreError> {
         let from_us = row.i64(3)?;
         let small =
@@ -52,6 +55,8 @@ impl Stored {
             key_id: row.i64(6)?,
             counter: row.i64(7)?,
             payload: row.bytes(8)?.to_vec(),
+            stamp: row.opt_i64(9)?,
+            id: row.i64(10)?,
         })
     }
 
@@ -108,11 +113,12 @@ enum Rows {
     },
 }
 
-/// The highest id, and the last time of arrival.
+/// The highest id, the last time of arrival, and whether rows with stamps are among them.
 #[derive(Clone, Copy)]
 struct Bounds {
     id: i64,
     received_us: i64,
+    stamped: bool,
 }
 
 /// Readable rows, by time.
@@ -139,11 +145,12 @@ impl<'a> Feed<'a> {
         let bounds = Bounds {
             id: most,
             received_us: i64::MAX,
+            stamped: true,
         };
         self.add_bounded(stream, stretch, bounds).await
     }
 
-    /// Adds the rows of a stream that had arrived by a time, likewise.
+    /// Adds the rows of a stream without stamps that had arrived by a time, likewise.
     pub(crate) async fn add_known(
         &mut self,
         stream: &Arc<Stream>,
@@ -153,6 +160,7 @@ impl<'a> Feed<'a> {
         let bounds = Bounds {
             id: i64::MAX,
             received_us: known_at.as_micros(),
+            stamped: false,
         };
         self.add_bounded(stream, stretch, bounds).await
     }
@@ -304,10 +312,10 @@ async fn stretch_rows(
     let [from_us, span_us, first, count, branch] = after;
     let rows = database
         .fetch_all(
-            "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload FROM batch \
+            "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id FROM batch \
              WHERE project = $1 AND stream = $2 AND held = false \
                AND (from_us, span_us, first, count, branch) > ($3, $4, $5, $6, $7) \
-               AND from_us < $8 AND from_us + span_us >= $9 AND id <= $11 AND received_us <= $12 \
+               AND from_us < $8 AND from_us + span_us >= $9 AND id <= $11 AND received_us <= $12 AND (stamp IS NULL OR $13) \
              ORDER BY from_us, span_us, first, count, branch LIMIT $10",
             &[
                 identity.project.number.into(),
@@ -322,6 +330,7 @@ async fn stretch_rows(
                 i64::try_from(page).unwrap_or(i64::MAX).into(),
                 bounds.id.into(),
                 bounds.received_us.into(),
+                bounds.stamped.into(),
             ],
         )
         .await?;
@@ -342,7 +351,7 @@ async fn late_rows<'a>(
     }
     let rows = database
         .fetch_all(
-            "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, id, stream FROM batch \
+            "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id, stream FROM batch \
              WHERE id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
                AND project = $17 AND held = false",
             &values,
@@ -351,8 +360,8 @@ async fn late_rows<'a>(
     let mut read = Vec::with_capacity(rows.len());
     for beside in part {
         for row in &rows {
-            if row.i64(9)? == beside.batch {
-                read.push((beside, (row.i64(10)?, Stored::from_row(row)?)));
+            if row.i64(10)? == beside.batch {
+                read.push((beside, (row.i64(11)?, Stored::from_row(row)?)));
             }
         }
     }

@@ -12,7 +12,6 @@ mod rolled;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use fieldkeep_protocol::batch::{Batch, Cell, Column};
 use fieldkeep_protocol::{DeviceId, Flag, ProjectId, Reason, Timestamp};
 
 use crate::cipher::{Kind, Subject};
@@ -30,7 +29,7 @@ use crate::tiers::Entry;
 
 pub(crate) use rolled::Rolled;
 
-use reader::Reader;
+pub(crate) use reader::{Reader, Shown};
 
 /// What to read: the outputs' sources by device, cut to the range.
 pub(crate) struct Plan {
@@ -299,7 +298,8 @@ impl<'a> Sweep<'a> {
     ) -> Result<Swept, StoreError> {
         let mut feed = Feed::new(&self.inner.database);
         let mut chunks = Vec::new();
-        for (place, reader) in self.readers.iter().enumerate() {
+        for (place, reader) in self.readers.iter_mut().enumerate() {
+            reader.stamped(self.inner, visitors).await?;
             reader.fill(&mut feed).await?;
             chunks.extend(reader.chunks().map(|chunk| (chunk, place)));
         }
@@ -384,32 +384,6 @@ impl Inner {
         }
         Ok(plain)
     }
-}
-
-/// A channel's cells with their record numbers and times.
-pub(crate) fn cells<'a>(
-    batch: &Batch<'a>,
-    channel: u16,
-) -> impl Iterator<Item = (u64, i64, Cell)> + use<'a> {
-    let batch = *batch;
-    batch
-        .column(channel)
-        .into_iter()
-        .flat_map(move |column| column_cells(&batch, column))
-}
-
-/// A column's cells with their record numbers and times.
-pub(crate) fn column_cells<'a>(
-    batch: &Batch<'a>,
-    column: Column<'a>,
-) -> impl Iterator<Item = (u64, i64, Cell)> + use<'a> {
-    let first = batch.header().first;
-    let times = batch.times();
-    column
-        .cells()
-        .zip(times)
-        .zip(first..)
-        .map(|((cell, time), record)| (record, time, cell))
 }
 
 pub(crate) fn reason(reason: Reason) -> GapReason {

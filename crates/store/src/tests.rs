@@ -2,16 +2,20 @@
 
 mod appends;
 mod changes;
+mod clocks;
 mod compactor;
 mod completeness;
 mod crowd;
 mod damage;
+mod fair;
 mod full;
 mod kill;
 mod known;
 mod model;
 mod reads;
+mod retention;
 mod secrecy;
+mod steps;
 mod tiers;
 
 use std::path::Path;

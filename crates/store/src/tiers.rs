@@ -9,6 +9,8 @@
 //! not above `built`) or beside it (its id is). None is left out either: the writer marks a row that begins before the
 //! horizon in the transaction that stores it, and a worker marks those that came while it built.
 //!
+//! Where hot rows were removed (retention) chunks are all there is: a mark without a batch says nothing there.
+//!
 //! The horizon, the marks, and which chunks and roll-ups there are come from one statement, as of one instant. Payloads
 //! are asked for later, each under the nonce that the map names; if a worker has replaced one meanwhile it is not found,
 //! and the read begins anew with a new map ([`Read::Moved`]).
@@ -47,8 +49,6 @@ pub(crate) struct Entry {
 pub(crate) struct Late {
     pub(crate) batch: i64,
     pub(crate) from: i64,
-    /// Exclusive.
-    to: i64,
 }
 
 /// Where the records of one device are, for a range of time, as of one instant.
@@ -96,7 +96,8 @@ impl Tiers {
                  UNION ALL SELECT 2, id, kind, from_us, to_us, built, key_id, counter FROM chunk \
                    WHERE project = $1 AND device = $2 AND from_us < $4 AND to_us > $3 \
                  UNION ALL SELECT 3, id, level, from_us, to_us, built, key_id, counter FROM rollup \
-                   WHERE project = $1 AND device = $2 AND level BETWEEN 1 AND $5 AND from_us < $4 AND to_us > $3",
+                   WHERE project = $1 AND device = $2 AND level BETWEEN 1 AND $5 AND from_us < $4 AND to_us > $3 \
+                 UNION ALL SELECT 4, 0, 0, until_us, until_us, 0, 0, 0 FROM evidence_gone WHERE project = $1 AND device = $2",
                 &[
                     device.project.number.into(),
                     device.id.as_bytes().into(),
@@ -106,7 +107,7 @@ impl Tiers {
                 ],
             )
             .await?;
-        let (mut horizon, mut changed) = (i64::MIN, Vec::new());
+        let (mut horizon, mut gone, mut changed) = (i64::MIN, i64::MIN, Vec::new());
         let (mut chunks, mut rollups, mut late) = (Vec::new(), Vec::new(), Vec::new());
         for row in &rows {
             let entry = Entry {
@@ -125,10 +126,10 @@ impl Tiers {
                 1 => late.push(Late {
                     batch: entry.built,
                     from,
-                    to,
                 }),
                 2 => chunks.push(entry),
-                _ => rollups.push(entry),
+                3 => rollups.push(entry),
+                _ => gone = from,
             }
         }
         chunks.sort_by_key(|chunk| chunk.from);
@@ -136,7 +137,8 @@ impl Tiers {
         late.sort_by_key(|late| (late.from, late.batch));
         late.dedup_by_key(|late| late.batch);
         let range = Spans::one(from, to);
-        let changed = Spans::of(join(changed));
+        // Where rows were removed they cannot tell what changed: chunks stand as they are.
+        let changed = Spans::of(join(changed)).intersect(&Spans::one(gone, i64::MAX));
         let hot = changed
             .union(&Spans::one(horizon, i64::MAX))
             .intersect(&range);
@@ -165,7 +167,7 @@ impl Tiers {
         let inside = self
             .chunks
             .iter()
-            .filter(|chunk| chunk.built >= late.batch && chunk.from < late.to)
+            .filter(|chunk| chunk.built >= late.batch)
             .map(|chunk| (chunk.from, chunk.to));
         self.cold.without(&Spans::of(inside))
     }

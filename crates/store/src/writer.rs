@@ -1,20 +1,21 @@
 //! The one writer: takes what is queued, writes it in one transaction, then answers everybody in it.
 //!
 //! Adaptive group commit: a lone arrival is committed at once; while arrivals come together the writer waits up to the
-//! window for more. The queue is bounded, so that callers wait when the disk cannot follow. Nothing is answered before
+//! window for more. Projects take turns in bounded lanes (`lanes`), so that callers wait when the disk cannot follow. Nothing is answered before
 //! the commit; when it fails everybody is told, the streams concerned are thrown away, and the next group starts afresh.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use fieldkeep_protocol::Timestamp;
-use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use fieldkeep_protocol::{ProjectId, Timestamp};
+use tokio::sync::{Notify, broadcast, oneshot};
 
 use crate::arrivals::Arrival;
 use crate::changes::HIGHEST_BATCH;
 use crate::cipher::Sealed;
 use crate::devices::Device;
+use crate::lanes::Taker;
 use crate::latest::News;
 use crate::sql::{Database, SqlError, Transaction, Value};
 use crate::stream::{Committed, Stream, Times};
@@ -33,6 +34,8 @@ pub(crate) struct BatchRow {
     pub(crate) received: Timestamp,
     pub(crate) revision: u32,
     pub(crate) held: bool,
+    /// Its clock has to be looked at.
+    pub(crate) marked: bool,
     pub(crate) sealed: Sealed,
     pub(crate) news: News,
 }
@@ -59,10 +62,22 @@ pub(crate) struct Item {
     pub(crate) row: Row,
 }
 
+impl Item {
+    /// What it weighs in its lane: the payload and about what a row costs beside it.
+    pub(crate) fn bytes(&self) -> usize {
+        const ROW: usize = 200;
+        let sealed = match &self.row {
+            Row::Batch(row) => &row.sealed,
+            Row::Seal(row) => &row.sealed,
+        };
+        ROW + sealed.payload.len()
+    }
+}
+
 /// The writer's own state.
 pub(crate) struct Writer {
     pub(crate) database: Database,
-    pub(crate) queue: mpsc::Receiver<Item>,
+    pub(crate) queue: Taker<ProjectId, Item>,
     pub(crate) window: Duration,
     pub(crate) most: usize,
     pub(crate) arrivals: broadcast::Sender<Arrival>,
@@ -83,7 +98,7 @@ impl Writer {
         let stop = Arc::clone(&self.stop);
         loop {
             let taken = tokio::select! {
-                taken = self.queue.recv_many(&mut group, self.most) => taken,
+                taken = self.queue.take(&mut group, self.queue.group(self.most)) => taken,
                 () = stop.notified() => {
                     self.queue.close();
                     continue;
@@ -92,7 +107,7 @@ impl Writer {
             if taken == 0 {
                 return;
             }
-            if crowded && group.len() < self.most {
+            if crowded {
                 self.gather(&mut group).await;
             }
             crowded = group.len() > 1;
@@ -101,14 +116,15 @@ impl Writer {
         }
     }
 
-    async fn gather(&mut self, group: &mut Vec<Item>) {
+    async fn gather(&self, group: &mut Vec<Item>) {
         let window = tokio::time::sleep(self.window);
         tokio::pin!(window);
-        while group.len() < self.most {
-            let room = self.most - group.len();
+        let most = self.queue.group(self.most);
+        while group.len() < most {
+            let room = most - group.len();
             tokio::select! {
                 biased;
-                taken = self.queue.recv_many(group, room) => if taken == 0 { return },
+                taken = self.queue.take(group, room) => if taken == 0 { return },
                 () = &mut window => return,
             }
         }
@@ -191,6 +207,26 @@ impl Writer {
             )
             .await?;
         mark_cold(&mut transaction, group, before).await?;
+        let mut id = before;
+        for item in group {
+            let Row::Batch(row) = &item.row else { continue };
+            id += 1;
+            if !row.marked {
+                continue;
+            }
+            let identity = &item.stream.identity;
+            transaction
+                .execute(
+                    "INSERT INTO clock_mark (project, stream, batch, marked_us) VALUES ($1, $2, $3, $4)",
+                    &[
+                        identity.project.number.into(),
+                        identity.id.into(),
+                        id.into(),
+                        row.received.as_micros().into(),
+                    ],
+                )
+                .await?;
+        }
         for item in group {
             let Row::Seal(row) = &item.row else { continue };
             let identity = &item.stream.identity;

@@ -14,6 +14,14 @@ export const meQuery = queryOptions({
   staleTime: 60_000,
 });
 
+/** For operators only; everybody else is refused. */
+export const spaceQuery = queryOptions({
+  queryKey: ['space'],
+  queryFn: ({ signal }) => call(api.GET('/api/v1/instance/space', { signal })),
+  refetchInterval: 60_000,
+  retry: false,
+});
+
 export const projectsQuery = queryOptions({
   queryKey: ['projects'],
   queryFn: ({ signal }) => call(api.GET('/api/v1/projects', { signal })),
@@ -66,6 +74,20 @@ export const logQuery = (project: string, device: string) =>
         }),
       ),
     refetchInterval: STATES_EVERY_MS,
+  });
+
+/** Asked for seldom: clocks are looked at twice a minute. */
+export const clockQuery = (project: string, device: string) =>
+  queryOptions({
+    queryKey: ['clock', project, device],
+    queryFn: ({ signal }) =>
+      call(
+        api.GET('/api/v1/projects/{project}/devices/{device}/clock', {
+          params: { path: { project, device } },
+          signal,
+        }),
+      ),
+    refetchInterval: 30_000,
   });
 
 export const elementsQuery = (project: string) =>

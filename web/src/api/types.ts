@@ -8,6 +8,10 @@ export type Me = Schemas['Me'];
 export type Project = Schemas['Project'];
 export type Device = Schemas['Device'];
 export type DeviceState = Device['state'];
+export type DeviceClock = Schemas['DeviceClock'];
+export type HeldRecords = Schemas['HeldRecords'];
+export type ClockProposal = Schemas['ClockProposal'];
+export type ClockStamp = Schemas['ClockStamp'];
 export type LogLine = Schemas['LogLine'];
 export type ClaimLine = Schemas['NewClaimLine'];
 export type Series = Schemas['ElementPoints'];
@@ -16,6 +20,7 @@ export type CompleteDay = Schemas['CompleteDay'];
 export type MissingCounts = Schemas['Missing'];
 export type GapReason = Schemas['GapWord'];
 export type Role = Schemas['Role'];
+export type Space = Schemas['Space'];
 
 export type Element = Schemas['Element'];
 /** The newest value of an element. */

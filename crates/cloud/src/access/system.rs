@@ -14,8 +14,12 @@ pub enum Task {
     AdminCommand,
     /// `fieldkeep demo` sets up its project.
     Demo,
+    /// The daily backup.
+    Backup,
     /// A device's channels become elements of its project.
     Ingest,
+    /// What is old enough is deleted as its project says.
+    Retention,
 }
 
 impl Task {
@@ -24,7 +28,9 @@ impl Task {
         match self {
             Self::AdminCommand => "admin-command",
             Self::Demo => "demo",
+            Self::Backup => "backup",
             Self::Ingest => "ingest",
+            Self::Retention => "retention",
         }
     }
 }

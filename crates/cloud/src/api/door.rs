@@ -44,7 +44,8 @@ use utoipa::openapi::request_body::RequestBody;
 pub use answer::{Answer, Created, Either, Empty, Forms, Json, Raw, RawKind, SetCookie};
 pub(super) use argument::nullable;
 pub use argument::{
-    Argument, At, BODY_MAX, Body, Given, Headers, Holds, Params, Query, QueryParam, Rest, Source,
+    Argument, At, AtProposal, BODY_MAX, Body, Given, Headers, Holds, Params, Query, QueryParam,
+    Rest, Source,
 };
 pub(super) use credential::{clear_cookie, session_cookie};
 pub(super) use key::denied;

@@ -9,11 +9,13 @@ use super::door::denied;
 use super::id::Time;
 use super::problem::{Code, Problem};
 use crate::access::{AccessError, Failure};
+use crate::backup::BackupError;
 use crate::fleet::FleetError;
 use crate::pki::PkiError;
 use crate::projects::ProjectsError;
 use crate::series::SeriesError;
-use fieldkeep_store::StoreError;
+use crate::space::SpaceError;
+use fieldkeep_store::{ClockError, StoreError};
 
 /// The access data failed.
 pub(super) fn failure(failure: &Failure) -> Problem {
@@ -48,9 +50,10 @@ pub(super) fn projects(error: ProjectsError) -> Problem {
         ProjectsError::NoProject | ProjectsError::NotFound(_) => Problem::new(Code::NotFound),
         ProjectsError::Invalid { field, reason } => Problem::field(field, reason.to_string()),
         ProjectsError::Limited => Problem::new(Code::Forbidden).detail(error.to_string()),
-        ProjectsError::LocationInUse | ProjectsError::Overlap { .. } => {
-            Problem::new(Code::Conflict).detail(error.to_string())
-        }
+        ProjectsError::LocationInUse
+        | ProjectsError::Overlap { .. }
+        | ProjectsError::Held
+        | ProjectsError::NotHeld => Problem::new(Code::Conflict).detail(error.to_string()),
         ProjectsError::Sql(_)
         | ProjectsError::Keys(_)
         | ProjectsError::Sealed(_)
@@ -89,9 +92,33 @@ pub(super) fn fleet(error: FleetError) -> Problem {
     }
 }
 
+/// What a person asks of a device's clock; `field` is the one that says by how much.
+pub(super) fn clock(error: SeriesError, field: &'static str) -> Problem {
+    match error {
+        SeriesError::Clock(error) => match error {
+            ClockError::NoRecords => Problem::field("first", error.to_string()),
+            ClockError::TooMany => Problem::field("last", error.to_string()),
+            ClockError::Partly { .. } => Problem::field("first", error.to_string()),
+            ClockError::Impossible { .. } => Problem::field(field, error.to_string()),
+            ClockError::NoProposal => Problem::new(Code::NotFound),
+            ClockError::Decided | ClockError::Raced => {
+                Problem::new(Code::Conflict).detail(error.to_string())
+            }
+            ClockError::Store(error) => series(SeriesError::Store(error)),
+        },
+        other => series(other),
+    }
+}
+
+/// Backups. Nothing that a client sends is at fault: it only asks how they are.
+pub(super) fn backup(error: &BackupError) -> Problem {
+    Problem::internal("the state of the backups is not known", error)
+}
+
 /// Measurements.
 pub(super) fn series(error: SeriesError) -> Problem {
     match error {
+        SeriesError::Clock(_) => clock(error, "first"),
         SeriesError::NoElement | SeriesError::NoDevice => Problem::new(Code::NotFound),
         SeriesError::Projects(inner) => projects(inner),
         SeriesError::Pki(inner) => pki(inner),
@@ -121,8 +148,19 @@ pub(super) fn series(error: SeriesError) -> Problem {
             | StoreError::Damaged { .. }
             | StoreError::Encryption
             // Only devices begin epochs.
-            | StoreError::TooManyEpochs(_),
+            | StoreError::TooManyEpochs(_)
+            | StoreError::NoRoom,
         ) => Problem::internal("the measurement store failed", &error),
+    }
+}
+
+/// Room on the disk.
+pub(super) fn space(error: SpaceError) -> Problem {
+    match error {
+        SpaceError::Series(inner) => series(inner),
+        SpaceError::Disk(_) | SpaceError::Sql(_) => {
+            Problem::internal("the room on the disk cannot be told", &error)
+        }
     }
 }
 

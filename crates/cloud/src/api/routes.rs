@@ -7,16 +7,19 @@ mod app;
 mod auth;
 mod changes;
 mod claims;
+mod clocks;
 mod completeness;
 mod deployments;
 mod devices;
 mod elements;
 mod health;
+mod instance;
 mod live;
 mod locations;
 mod people;
 mod points;
 mod projects;
+mod retention;
 mod tables;
 
 use fieldkeep_protocol::LocationId;
@@ -31,6 +34,7 @@ use crate::projects::ProjectsError;
 
 const GET: Method = Method::GET;
 const POST: Method = Method::POST;
+const PUT: Method = Method::PUT;
 const PATCH: Method = Method::PATCH;
 const DELETE: Method = Method::DELETE;
 
@@ -53,6 +57,7 @@ pub fn table() -> Vec<Row> {
     rows.extend(signed_in());
     rows.extend(described());
     rows.extend(measured());
+    rows.extend(kept());
     rows
 }
 
@@ -96,6 +101,12 @@ fn signed_in() -> Vec<Row> {
             "End my session",
         ),
         door(GET, v1!("/me"), auth::me, "Who I am, and what I am where"),
+        door(
+            GET,
+            v1!("/instance/backup"),
+            instance::backup,
+            "How the instance's backups are",
+        ),
         door(GET, v1!("/openapi.json"), app::document, "This document"),
         door(
             GET,
@@ -104,6 +115,12 @@ fn signed_in() -> Vec<Row> {
             "The projects that I am a member of",
         ),
         door(POST, v1!("/projects"), projects::create, "Make a project"),
+        door(
+            GET,
+            v1!("/instance/space"),
+            instance::space,
+            "The room on the disk",
+        ),
     ]
 }
 
@@ -178,6 +195,36 @@ fn described() -> Vec<Row> {
             project!("/devices/{device}/completeness"),
             completeness::of_device,
             "How complete a device's records are",
+        ),
+        door(
+            GET,
+            project!("/devices/{device}/clock"),
+            clocks::one,
+            "What is known of a device's clock",
+        ),
+        door(
+            POST,
+            project!("/devices/{device}/clock/stamps"),
+            clocks::stamp,
+            "Give records other times",
+        ),
+        door(
+            POST,
+            project!("/devices/{device}/clock/release"),
+            clocks::release,
+            "Believe times as they were sent",
+        ),
+        door(
+            POST,
+            project!("/devices/{device}/clock/proposals/{proposal}/confirm"),
+            clocks::confirm,
+            "Confirm a proposal",
+        ),
+        door(
+            POST,
+            project!("/devices/{device}/clock/proposals/{proposal}/dismiss"),
+            clocks::dismiss,
+            "Dismiss a proposal",
         ),
         door(GET, project!("/claims"), claims::list, "Claims"),
         door(
@@ -289,6 +336,78 @@ fn measured() -> Vec<Row> {
             project!("/live"),
             live::stream,
             "New points as they arrive",
+        ),
+    ]
+}
+
+/// How long measurements are kept.
+fn kept() -> Vec<Row> {
+    vec![
+        door(
+            GET,
+            project!("/retention"),
+            retention::project,
+            "How long measurements are kept",
+        ),
+        door(
+            PUT,
+            project!("/retention"),
+            retention::set_project,
+            "Set how long measurements are kept",
+        ),
+        door(
+            GET,
+            project!("/retention/preview"),
+            retention::preview,
+            "What a policy would remove now",
+        ),
+        door(
+            POST,
+            project!("/retention/hold"),
+            retention::hold_project,
+            "Set a legal hold on the project",
+        ),
+        door(
+            POST,
+            project!("/retention/release"),
+            retention::release_project,
+            "Release the project's legal hold",
+        ),
+        door(
+            GET,
+            project!("/deletions"),
+            retention::deletions,
+            "What was deleted",
+        ),
+        door(
+            GET,
+            project!("/elements/{element}/retention"),
+            retention::element,
+            "How long an element is kept",
+        ),
+        door(
+            PUT,
+            project!("/elements/{element}/retention"),
+            retention::set_element,
+            "Set how long an element is kept",
+        ),
+        door(
+            DELETE,
+            project!("/elements/{element}/retention"),
+            retention::follow,
+            "Let an element follow its project",
+        ),
+        door(
+            POST,
+            project!("/elements/{element}/retention/hold"),
+            retention::hold_element,
+            "Set a legal hold on an element",
+        ),
+        door(
+            POST,
+            project!("/elements/{element}/retention/release"),
+            retention::release_element,
+            "Release an element's legal hold",
         ),
     ]
 }

@@ -18,18 +18,17 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::Failure;
 use crate::access::{self, Task};
-use crate::clock::{Clock, rfc3339};
+use crate::clock::{Clock, rfc3339, trust};
 use crate::config::Config;
-use crate::pki::State;
+use crate::pki::State as DeviceState;
 use crate::serve::Base;
+use crate::space::{Space, State};
 
 const REACH: Duration = Duration::from_secs(5);
 /// Below this much room the doctor speaks up.
 const LOW_DISK: u64 = 2 << 30;
 /// A certificate with less life left than this was not renewed as it should.
 const LOW_CERTIFICATE_S: i64 = 20 * 86_400;
-/// 2026-01-01: this program did not exist before.
-const BEFORE_US: i64 = 1_767_225_600_000_000;
 
 struct Check {
     about: &'static str,
@@ -98,21 +97,20 @@ async fn look_inside(base: &Base, checks: &mut Vec<Check>) {
         add(checks, about, outcome);
     }
     add(checks, "devices", devices(base).await);
-    let backups =
-        "there are none yet in this version: stop, copy the data folder, start; keep the key apart";
-    add(checks, "backups", Ok(backups.to_owned()));
+    add(checks, "space", space(base).await);
+    for outcome in backups(base).await {
+        add(checks, "backups", outcome);
+    }
+    add(checks, "clocks", clocks(base).await);
 }
 
 fn judge_clock(clock: &Clock) -> Result<String> {
     let now = clock.now();
-    if now.as_micros() < BEFORE_US {
-        bail!(
-            "{} cannot be right: set the time (`timedatectl set-ntp true`)",
-            rfc3339::format(now)
-        );
+    let synchronised = clock.synchronised();
+    if let Some(doubt) = trust::doubt(now, synchronised, None) {
+        bail!("{} is not believed: {doubt}", rfc3339::format(now));
     }
-    let synchronised = Path::new("/run/systemd/timesync/synchronized").exists();
-    let how = if synchronised {
+    let how = if synchronised == Some(true) {
         "synchronised"
     } else {
         "whether it is synchronised cannot be seen here"
@@ -189,13 +187,76 @@ async fn reach(roots: &RootCertStore, endpoint: &str, now_s: i64) -> Result<Stri
     ))
 }
 
+/// What the server saw last, and what can be done about it.
+async fn space(base: &Base) -> Result<String> {
+    let Some(report) = Space::last(&base.db).await? else {
+        return Ok("no server has looked at the disk yet".to_owned());
+    };
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    let mut text = format!(
+        "{} % of the disk used, measurements and settings {:.1} GiB",
+        report.used_percent(),
+        gib(report.data_bytes)
+    );
+    if let (Some(growth), Some(full)) = (report.growth_bytes_a_day, report.full()) {
+        text.push_str(&format!(
+            ", {:.2} GiB more a day: full on {}",
+            gib(growth),
+            rfc3339::format(full)
+        ));
+    }
+    if report.state == State::Fine {
+        return Ok(text);
+    }
+    if report.state == State::Full {
+        text.push_str("; new data are refused, devices keep them");
+    }
+    for action in &report.actions {
+        text.push_str(&format!(
+            "\n        {:.2} GiB: {}",
+            gib(action.frees_bytes),
+            action.remedy
+        ));
+    }
+    if report.actions.is_empty() {
+        text.push_str("; nothing here can be freed: give it a larger disk");
+    }
+    bail!("{text}")
+}
+
+/// The newest backup, and a line for each thing that somebody should do.
+async fn backups(base: &Base) -> Vec<Result<String>> {
+    let task = access::system(Task::AdminCommand);
+    let status = match base.backup.status(&task.operator()).await {
+        Ok(status) => status,
+        Err(error) => return vec![Err(error.into())],
+    };
+    let mut lines = Vec::new();
+    if let Some(newest) = &status.newest {
+        lines.push(Ok(format!(
+            "the newest is of {}, {} records in {} series: {}",
+            rfc3339::format(newest.made),
+            newest.records,
+            newest.series,
+            newest.path.display()
+        )));
+    }
+    lines.extend(
+        status
+            .warnings
+            .iter()
+            .map(|warning| Err(anyhow!("{warning}"))),
+    );
+    lines
+}
+
 async fn devices(base: &Base) -> Result<String> {
     let task = access::system(Task::AdminCommand);
     let (mut active, mut other) = (0, 0);
     for project in base.projects.all(task).await? {
         let session = task.project(project.id);
         for device in base.pki.devices(&session.grant()).await? {
-            *(if device.state == State::Active {
+            *(if device.state == DeviceState::Active {
                 &mut active
             } else {
                 &mut other
@@ -205,4 +266,15 @@ async fn devices(base: &Base) -> Result<String> {
     Ok(format!(
         "{active} active, {other} disabled; why one is silent is on its page in the web app"
     ))
+}
+
+/// What persons should look at of devices' clocks; the running server counts it.
+async fn clocks(base: &Base) -> Result<String> {
+    match base.clocks_to_look_at().await? {
+        None => Ok("no server has counted yet what is held".to_owned()),
+        Some((0, 0)) => Ok("no record waits for its time".to_owned()),
+        Some((held, open)) => bail!(
+            "{held} batches are held and {open} steps wait for a decision: open the device's page, panel Clock"
+        ),
+    }
 }

@@ -1,4 +1,4 @@
-//! Owns the line to the cloud: when to connect, to renew the certificate and to wait, and the sockets of a session.
+//! Owns the line to the cloud: when to connect, to renew the certificate and to wait, and the sockets of a session or a visit.
 //! Promises that only this side dials, that the server has passed its check before anything is sent, and that every end
 //! of a session is logged with its reason.
 
@@ -8,12 +8,13 @@ use fieldkeep_protocol::{ClockQuality, message::Level};
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, ServerName};
 
-use super::transport::{self, Ended};
+use super::{desk::Ended, exchange, transport};
 use crate::{
     backoff::Backoff,
     identity::Identity,
     logger::{Shared, chance},
     reach, renew,
+    session::Way,
     status::LinkState,
     tls,
 };
@@ -57,7 +58,7 @@ pub(crate) async fn run(shared: &Shared) {
     let mut renewal = Renewal::default();
     let mut phase = shared.phase.subscribe();
     loop {
-        let again_at_once = match attempt(shared, &mut renewal).await {
+        let in_order = match attempt(shared, &mut renewal).await {
             Ok(ended) => {
                 if ended.was_ready {
                     backoff.reset();
@@ -74,11 +75,17 @@ pub(crate) async fn run(shared: &Shared) {
         if shared.is_draining() {
             return;
         }
-        if again_at_once {
-            continue;
-        }
-        shared.set_link(LinkState::Waiting);
-        let wait = backoff.next(chance());
+        let wait = match (in_order, shared.config.link.way) {
+            (true, Way::Mqtt) => continue,
+            (true, Way::Exchange) => {
+                shared.set_link(LinkState::Resting);
+                shared.config.link.interval
+            }
+            (false, _) => {
+                shared.set_link(LinkState::Waiting);
+                backoff.next(chance())
+            }
+        };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             // Winding up is worth one attempt more, if there is something to deliver.
@@ -100,7 +107,16 @@ struct Renewal {
 async fn attempt(shared: &Shared, renewal: &mut Renewal) -> Result<Ended, Failure> {
     let mut credentials = load(shared)?;
     let reading = shared.options.clock.read();
-    let now_s = shared.books().judge.certificate_time_s(reading);
+    let (now_s, unproven_s, is_lower_bound) = {
+        let books = shared.books();
+        let judge = &books.judge;
+        let is_unset = judge.time(reading).1 == ClockQuality::Unset;
+        (
+            judge.certificate_time_s(reading),
+            judge.unproven_s(reading),
+            is_unset && !judge.was_told(),
+        )
+    };
     let (is_due, is_expired) = renewal_need(&credentials.identity, now_s);
     let is_quiet = renewal
         .tried_us
@@ -131,6 +147,10 @@ async fn attempt(shared: &Shared, renewal: &mut Renewal) -> Result<Ended, Failur
                 );
                 credentials = load(shared)?;
             }
+            // By a clock that nothing proves: the connection will tell.
+            Err(error) if is_expired && error.is_about_dates() && unproven_s.is_some() => {
+                tracing::warn!(%error, "is this machine's clock right?")
+            }
             Err(error) if is_expired => return Err(Failure::new(error)),
             Err(error) => {
                 tracing::warn!(%error, "the certificate still works, and its renewal is tried again")
@@ -139,23 +159,44 @@ async fn attempt(shared: &Shared, renewal: &mut Renewal) -> Result<Ended, Failur
     }
 
     shared.set_link(LinkState::Connecting);
-    let identity = credentials.identity.for_tls();
-    let config = tls::client_config(Arc::clone(&credentials.roots), Some(identity), now_s)
-        .map_err(Failure::new)?;
-    let endpoint = &shared.enrolment.mqtt;
-    let stream = Box::pin(reach::connect(endpoint, config))
-        .await
-        .map_err(|error| Failure {
-            advice: Some(error.advice()),
-            reason: error.to_string(),
-        })?;
+    let way = shared.config.link.way;
+    let endpoint = shared.enrolment.endpoint(way);
+    let (roots, own) = (&credentials.roots, &credentials.identity);
+    let timeless = |proven_s| {
+        tls::timeless_config(Arc::clone(roots), Some(own.for_tls()), proven_s).map_err(Failure::new)
+    };
+    let config = if is_lower_bound {
+        timeless(now_s)?
+    } else {
+        tls::client_config(Arc::clone(roots), Some(own.for_tls()), now_s).map_err(Failure::new)?
+    };
+    let mut connected = Box::pin(reach::connect(endpoint, config)).await;
+    if let (Err(error), Some(proven_s)) = (&connected, unproven_s)
+        && error.is_about_dates()
+    {
+        connected = Box::pin(reach::connect(endpoint, timeless(proven_s)?)).await;
+        if connected.is_ok() {
+            let text = "by this machine's clock the cloud's certificate is not valid: the clock is not believed";
+            tracing::warn!("{text}");
+            let mut books = shared.books();
+            books.judge.disprove();
+            books.note(reading, Level::Warning, "clock.disproved", text.to_owned());
+        }
+    }
+    let stream = connected.map_err(|error| Failure {
+        advice: Some(error.advice()),
+        reason: error.to_string(),
+    })?;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let server = Server {
         chain: chain.iter().map(|c| c.clone().into_owned()).collect(),
         name: ServerName::try_from(endpoint.host.clone()).map_err(Failure::new)?,
     };
     shared.set_link(LinkState::Agreeing);
-    Ok(Box::pin(transport::run(shared, &credentials, &server, stream)).await)
+    Ok(match way {
+        Way::Mqtt => Box::pin(transport::run(shared, &credentials, &server, stream)).await,
+        Way::Exchange => Box::pin(exchange::run(shared, &credentials, &server, stream)).await,
+    })
 }
 
 fn load(shared: &Shared) -> Result<Credentials, Failure> {

@@ -5,6 +5,7 @@
 
 use fieldkeep_protocol::batch::{self, Batch, ColumnInput};
 use fieldkeep_protocol::channels::{self, Channels};
+use fieldkeep_protocol::exchange::{Answer, Request};
 use fieldkeep_protocol::limits;
 use fieldkeep_protocol::message::{Ledger, LogLine, State, Time};
 use fieldkeep_protocol::seal::{self, Seal};
@@ -55,6 +56,8 @@ fn good() -> Vec<(&'static str, Vec<u8>)> {
         ("log", encoded(|out| samples::LOG.encode(out))),
         ("ledger", encoded(|out| samples::LEDGER.encode(out))),
         ("time", encoded(|out| samples::TIME.encode(out))),
+        ("exchange", samples::exchange_bytes()),
+        ("exchanged", samples::exchanged_bytes()),
     ]
 }
 
@@ -81,6 +84,18 @@ fn exhaust(kind: &str, bytes: &[u8]) {
         "state" => encoded(|out| State::decode(bytes).unwrap().encode(out)),
         "log" => encoded(|out| LogLine::decode(bytes).unwrap().encode(out)),
         "time" => encoded(|out| Time::decode(bytes).unwrap().encode(out)),
+        "exchange" => {
+            let request = Request::decode(bytes).unwrap();
+            let messages: Vec<_> = request.messages.iter().collect();
+            assert_eq!(messages.len(), request.messages.len());
+            encoded(|out| Request::encode(&messages, out))
+        }
+        "exchanged" => {
+            let answer = Answer::decode(bytes).unwrap();
+            let rows: Vec<_> = answer.acknowledged.iter().collect();
+            let messages: Vec<_> = answer.messages.iter().collect();
+            encoded(|out| Answer::encode(answer.outcomes, &rows, &messages, out))
+        }
         _ => panic!("{kind} is no kind of message"),
     };
     assert_eq!(again, bytes, "{kind} has two encodings");
@@ -161,6 +176,8 @@ fn too_long_is_refused_before_anything_else() {
         ("log", limits::LOG_BYTES),
         ("ledger", limits::LEDGER_BYTES),
         ("time", limits::TIME_BYTES),
+        ("exchange", limits::EXCHANGE_BYTES),
+        ("exchanged", limits::EXCHANGE_ANSWER_BYTES),
     ];
     for (kind, limit) in limits {
         assert_eq!(
@@ -240,5 +257,22 @@ proptest! {
         let data = [crate::cbor::uint(codec), crate::cbor::uint(2), crate::cbor::uint(step), crate::cbor::bytes(&stream)];
         parts.columns = vec![crate::cbor::column(0, crate::cbor::null(), crate::cbor::null(), &data)];
         exhaust("batch", &parts.build());
+    }
+}
+
+#[test]
+fn what_a_batch_announces_is_what_it_holds_and_never_more_than_a_batch_may() {
+    let content = samples::batch_content();
+    let cells = content.times.len() * (content.columns.len() + 1);
+    let bytes = content.encode();
+    assert_eq!(Batch::announced(&bytes), cells as u64);
+    let most = limits::BATCH_RECORDS * (limits::CHANNELS + 1);
+    for position in 0..bytes.len().min(200) {
+        for mask in [1, 0x80, 0xff] {
+            let mut damaged = bytes.clone();
+            damaged[position] ^= mask;
+            assert!(Batch::announced(&damaged) <= most as u64);
+        }
+        assert!(Batch::announced(&bytes[..position]) <= most as u64);
     }
 }

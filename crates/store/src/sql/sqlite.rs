@@ -3,14 +3,16 @@
 //! WAL with `synchronous=FULL`: a committed transaction survives a power cut.
 //! The raw key skips SQLCipher's passphrase hashing, which would cost 256 k rounds a connection.
 
+mod whole;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteRow, SqliteSynchronous, SqliteTypeInfo,
+    SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteRow, SqliteSynchronous, SqliteTypeInfo,
 };
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr, TypeInfo, ValueRef,
@@ -19,7 +21,7 @@ use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use super::value::Cell;
-use super::{Row, SqlError, Value};
+use super::{Purpose, Row, Space, SqlError, Value};
 
 const READERS: u32 = 4;
 /// SQLite's compiled limit is 32,766 placeholders a statement.
@@ -32,6 +34,8 @@ const LOCKED_REST: Duration = Duration::from_millis(25);
 const BUSY: u32 = 5;
 const FULL: u32 = 13;
 const NOT_A_DATABASE: u32 = 26;
+/// `PRAGMA auto_vacuum` of a file that can be cut.
+const INCREMENTAL: i64 = 2;
 
 /// Set when the C library is ready in this process; see [`start`].
 static STARTED: OnceCell<()> = OnceCell::const_new();
@@ -51,18 +55,22 @@ pub(super) struct Open {
 }
 
 impl Sqlite {
-    pub(super) async fn open(path: &Path, key: &[u8; 32]) -> Result<Self, SqlError> {
+    pub(super) async fn open(
+        path: &Path,
+        key: &[u8; 32],
+        purpose: Purpose,
+    ) -> Result<Self, SqlError> {
         // Before SQLCipher does it: this way OpenSSL installs no exit handler, which would free its tables under
         // connection threads that are still closing. `.cargo/config.toml` does the same for SQLCipher's own.
         openssl_sys::init();
         STARTED.get_or_try_init(start).await.map_err(classify)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
+            .create_if_missing(purpose != Purpose::Look)
             .pragma("key", key_pragma(key).to_string())
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
+            .foreign_keys(purpose != Purpose::Fill)
             .pragma("secure_delete", "ON")
             // A wrong key is told by the error; SQLCipher would write to stderr on its own.
             .pragma("cipher_log_level", "NONE")
@@ -70,7 +78,8 @@ impl Sqlite {
             .pragma("journal_size_limit", "67108864")
             .pragma("temp_store", "MEMORY")
             .busy_timeout(Duration::from_secs(10));
-        let writer = connect(1, &options).await?;
+        let writer = connect(1, &for_first(path, &options)).await?;
+        writer.set_connect_options(options.clone());
         let readers = connect(READERS, &options).await?;
         Ok(Self { writer, readers })
     }
@@ -94,6 +103,72 @@ impl Sqlite {
         };
         open.execute("BEGIN IMMEDIATE", &[]).await?;
         Ok(open)
+    }
+
+    /// How much of the file is in use.
+    pub(super) async fn space(&self) -> Result<Space, SqlError> {
+        // The pragmas themselves give columns of no type that sqlx knows.
+        let rows = self
+            .fetch_all(
+                "SELECT page_size + 0, page_count + 0, freelist_count + 0, auto_vacuum + 0 \
+                 FROM pragma_page_size, pragma_page_count, pragma_freelist_count, pragma_auto_vacuum",
+                &[],
+            )
+            .await?;
+        let row = rows.first().ok_or(SqlError::Column { column: 0 })?;
+        let page = row.i64(0)?.cast_unsigned();
+        Ok(Space {
+            file_bytes: row.i64(1)?.cast_unsigned() * page,
+            free_bytes: row.i64(2)?.cast_unsigned() * page,
+            shrinks: row.i64(3)? == INCREMENTAL,
+        })
+    }
+
+    /// Takes at most so many free pages off the file's end, moving used ones forward.
+    pub(super) async fn shrink(&self, pages: u32) -> Result<(), SqlError> {
+        let mut open = self.begin().await?;
+        let sql = AssertSqlSafe(format!("PRAGMA incremental_vacuum({pages})")).into_sql_str();
+        // One row a page, all of which must be asked for.
+        sqlx::query(sql)
+            .fetch_all(&mut *open.connection)
+            .await
+            .map_err(classify)?;
+        open.commit().await
+    }
+
+    /// Folds the log into the file and cuts both, as far as no reader is in the way.
+    pub(super) async fn fold(&self) -> Result<(), SqlError> {
+        let mut writer = self.writer.acquire().await.map_err(classify)?;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .fetch_all(&mut *writer)
+            .await
+            .map_err(classify)?;
+        Ok(())
+    }
+
+    /// Writes the file anew without free pages. Needs room for a second copy, and nobody else at it.
+    pub(super) async fn rewrite(&self) -> Result<(), SqlError> {
+        let mut writer = self.writer.acquire().await.map_err(classify)?;
+        for sql in ["PRAGMA auto_vacuum = INCREMENTAL", "VACUUM"] {
+            sqlx::query(sql)
+                .execute(&mut *writer)
+                .await
+                .map_err(classify)?;
+        }
+        drop(writer);
+        self.fold().await
+    }
+
+    /// Writes a consistent copy, under the same key, that is durable when this returns.
+    pub(super) async fn copy(&self, to: &Path) -> Result<(), SqlError> {
+        let mut reader = self.readers.acquire().await.map_err(classify)?;
+        sqlx::query("VACUUM INTO ?")
+            .bind(to.to_string_lossy().into_owned())
+            .execute(&mut *reader)
+            .await
+            .map_err(classify)?;
+        let synced = std::fs::File::open(to).and_then(|file| file.sync_all());
+        synced.map_err(|error| SqlError::Engine(error.into()))
     }
 
     /// Lets the file grow to so many pages, as a full disk would: on this connection's successors too.
@@ -139,8 +214,8 @@ impl Open {
 
     pub(super) async fn insert_rows(
         &mut self,
-        head: &'static str,
-        tail: &'static str,
+        head: &str,
+        tail: &str,
         width: usize,
         values: &[Value<'_>],
     ) -> Result<u64, SqlError> {
@@ -165,7 +240,7 @@ impl Open {
             }
             sql.push(' ');
             sql.push_str(tail);
-            // Built from literals and placeholders alone; no outside text is in it.
+            // Built from literals, names out of the schema, and placeholders alone; no outside text is in it.
             let done = sqlx::query_with(AssertSqlSafe(sql).into_sql_str(), arguments(part)?)
                 .execute(&mut *self.connection)
                 .await
@@ -196,6 +271,17 @@ impl Drop for Open {
 async fn start() -> Result<(), sqlx::Error> {
     let nothing = SqliteConnectOptions::new().in_memory(true);
     nothing.connect().await?.close().await
+}
+
+/// A new file is made so that free pages can be given back. Only then: on a file that is there already, each connection
+/// would write this anew.
+fn for_first(path: &Path, options: &SqliteConnectOptions) -> SqliteConnectOptions {
+    let is_new = std::fs::metadata(path).map_or(true, |found| found.len() == 0);
+    if is_new {
+        options.clone().auto_vacuum(SqliteAutoVacuum::Incremental)
+    } else {
+        options.clone()
+    }
 }
 
 /// Turning a new file's log to WAL takes an exclusive lock, for which SQLite does not wait: where two processes open it

@@ -6,7 +6,7 @@ use fieldkeep_protocol::Timestamp;
 use fieldkeep_protocol::batch::{Batch, Column};
 
 use super::chunk::Open;
-use super::{Swept, UNKNOWN, Visitor, Wanted, column_cells, reason};
+use super::{Swept, UNKNOWN, Visitor, Wanted, reason};
 use crate::cipher::Kind;
 use crate::cold::{Level, Unread};
 use crate::error::StoreError;
@@ -14,16 +14,18 @@ use crate::feed::{Beside, Fed, Feed};
 use crate::gaps::{GapReason, Run};
 use crate::scan::{Cursor, Found};
 use crate::spans::{Span, Spans};
+use crate::stamp::{Timing, column_cells};
 use crate::store::Inner;
+use crate::stream::Stream;
 use crate::tables::ChannelTable;
 use crate::tiers::{Entry, Read, Tiers};
 
 /// Reads one device during a sweep.
-pub(super) struct Reader<'a> {
-    pub(super) wanted: &'a Wanted,
+pub(crate) struct Reader<'a> {
+    pub(crate) wanted: &'a Wanted,
     pub(super) tiers: Tiers,
     /// Nothing that came later is read.
-    known_at: Option<Timestamp>,
+    pub(crate) known_at: Option<Timestamp>,
     /// For each target the times for which roll-ups stand instead of chunks.
     pub(super) rolled: Vec<Spans>,
     /// Which columns of the last row's table go where; neighbours have the same table.
@@ -39,7 +41,7 @@ fn cut(wanted: &Wanted, from: i64) -> Option<Span> {
 
 /// A column of a batch and the target it is for.
 #[derive(Clone, Copy)]
-struct Wire {
+pub(crate) struct Wire {
     channel: u16,
     target: usize,
     interval_us: u64,
@@ -234,6 +236,7 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let branch = row.branch;
+        let timing = Timing::of(&inner.database, &stream, &row).await?;
         let Some(plain) = inner.open_batch(&stream, row).await? else {
             let targets = wires
                 .iter()
@@ -246,9 +249,28 @@ impl<'a> Reader<'a> {
             }
             return Ok(());
         };
+        let shown = Shown {
+            stream: &stream,
+            branch,
+            timing: &timing,
+            times: &times,
+            instead,
+        };
+        self.show(&shown, &wires, &plain, visitors);
+        Ok(())
+    }
+
+    /// Gives the cells of a batch to who wants them.
+    pub(crate) fn show<V: Visitor>(
+        &self,
+        shown: &Shown<'_>,
+        wires: &[Wire],
+        plain: &[u8],
+        visitors: &mut [V],
+    ) {
         // It was checked when it came and has authenticated since; a version that is gone would be a defect of ours.
-        let Ok(batch) = Batch::decode(&plain) else {
-            return Ok(());
+        let Ok(batch) = Batch::decode(plain) else {
+            return;
         };
         for column in batch.columns() {
             let channel = column.channel();
@@ -261,24 +283,18 @@ impl<'a> Reader<'a> {
                 let Some(visitor) = visitors.get_mut(target.output) else {
                     continue;
                 };
-                let times = if instead {
-                    self.unrolled(wire.target, &times)
+                let times = if shown.instead {
+                    self.unrolled(wire.target, shown.times)
                 } else {
-                    times.intersect(&target.times)
+                    shown.times.intersect(&target.times)
                 };
-                let place = Place {
-                    stream: stream.identity.id,
-                    branch,
-                    interval_us: wire.interval_us,
-                };
-                place.visit(&batch, column, &times, visitor);
+                shown.visit(&batch, column, (&times, wire.interval_us), visitor);
             }
         }
-        Ok(())
     }
 
     /// Which columns of a batch with this table go where, by channel.
-    fn wires(&mut self, table: &Arc<ChannelTable>) -> Vec<Wire> {
+    pub(crate) fn wires(&mut self, table: &Arc<ChannelTable>) -> Vec<Wire> {
         let targets = &self.wanted.targets;
         let known = self.columns.take();
         let known = known.filter(|(known, _)| Arc::ptr_eq(known, table));
@@ -308,22 +324,26 @@ fn tell<V: Visitor>(visitors: &mut [V], output: usize, reason: GapReason, run: R
     }
 }
 
-/// Where the cells of a column belong.
-struct Place {
-    stream: i64,
-    branch: u32,
-    interval_us: u64,
+/// Where the cells of a batch belong, and which of them are read.
+pub(crate) struct Shown<'a> {
+    pub(crate) stream: &'a Stream,
+    pub(crate) branch: u32,
+    pub(crate) timing: &'a Timing,
+    pub(crate) times: &'a Spans,
+    /// They stand for a chunk's.
+    pub(crate) instead: bool,
 }
 
-impl Place {
+impl Shown<'_> {
     fn visit<V: Visitor>(
         &self,
         batch: &Batch<'_>,
         column: Column<'_>,
-        times: &Spans,
+        (times, interval_us): (&Spans, u64),
         visitor: &mut V,
     ) {
-        for (record, time, cell) in column_cells(batch, column) {
+        let channel = column.channel();
+        for (record, time, cell) in column_cells(batch, column, interval_us, self.timing) {
             if !times.contains(time) {
                 continue;
             }
@@ -331,24 +351,24 @@ impl Place {
                 let run = Run {
                     from: time,
                     to: time,
-                    interval_us: self.interval_us,
+                    interval_us,
                 };
                 visitor.absent(reason(cell.reason), run);
                 continue;
             };
             let key = Cursor {
                 time,
-                stream: self.stream,
+                stream: self.stream.identity.id,
                 branch: self.branch,
                 record,
-                channel: column.channel(),
+                channel,
                 seen: time,
             };
             visitor.value(Found {
                 key,
                 value,
                 flag: cell.flag,
-                interval_us: self.interval_us,
+                interval_us,
             });
         }
     }

@@ -13,7 +13,7 @@ use crate::devices::Device;
 use crate::feed::Feed;
 use crate::gaps::GapReason;
 use crate::sql::{Transaction, Value};
-use crate::sweep::cells;
+use crate::stamp::{Timing, cells};
 
 /// Where a worker stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,8 @@ pub(super) async fn make(store: &Store, device: &Device, window: Window, levels:
             rows.push(row.then(|| builder.row(number, time, record).unwrap()));
         }
         for channel in &table.channels {
-            let cells = cells(&batch, channel.index).zip(&rows);
+            let cells =
+                cells(&batch, channel.index, channel.interval_us, &Timing::AS_SENT).zip(&rows);
             let cells = cells.filter_map(|((_, _, cell), row)| Some(((*row)?, cell)));
             builder.add(&channel.name, cells);
         }

@@ -393,6 +393,7 @@ fn told(error: &SeriesError) -> &'static str {
         | SeriesError::NoDevice
         | SeriesError::Projects(_)
         | SeriesError::Pki(_)
+        | SeriesError::Clock(_)
         | SeriesError::Store(_) => "the measurement store failed; ask again",
     }
 }

@@ -24,6 +24,7 @@ use tower::ServiceExt as _;
 
 use crate::access::{Access, Locations, NewApiKey, Role, Task, system};
 use crate::api::{Rooms, router};
+use crate::backup::Backup;
 use crate::clock::{Clock, Hands};
 use crate::config::Sessions;
 use crate::db::Db;
@@ -32,6 +33,7 @@ use crate::keys::{Keys, MasterKey};
 use crate::pki::{DeviceSession, Endpoints, NewClaim, Peer, Pki};
 use crate::projects::{ElementKind, NewDeployment, NewElement, NewLocation, Projects, ValueKind};
 use crate::series::Series;
+use crate::space::Space;
 
 /// 2026-03-01T12:00:00Z
 pub(super) const START: Timestamp = Timestamp::from_micros(1_772_366_400_000_000);
@@ -149,6 +151,13 @@ impl World {
         .await
         .unwrap();
         let fleet = Fleet::new(db.clone(), keys.clone(), clock.clone(), pki.clone());
+        let backup = Backup::new(
+            db.clone(),
+            keys.clone(),
+            clock.clone(),
+            &data,
+            opened.series.clone(),
+        );
         let store = Store::open(Options::new(
             data.join("series.db"),
             opened.series,
@@ -184,6 +193,8 @@ impl World {
             pki: pki.clone(),
             fleet,
             series: series.clone(),
+            space: Space::new(&data, 0, db.clone(), series.clone(), clock.clone()),
+            backup,
             db,
             stopping,
         });
