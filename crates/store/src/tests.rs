@@ -17,6 +17,7 @@ mod retention;
 mod secrecy;
 mod steps;
 mod tiers;
+mod whole;
 
 use std::path::Path;
 use std::sync::Arc;
