@@ -3,6 +3,7 @@
 mod appends;
 mod changes;
 mod clocks;
+mod compactor;
 mod completeness;
 mod crowd;
 mod damage;
@@ -15,6 +16,7 @@ mod reads;
 mod retention;
 mod secrecy;
 mod steps;
+mod tiers;
 mod whole;
 
 use std::path::Path;
@@ -161,10 +163,10 @@ fn table(epoch: u64, revision: u32, names: &[&str], interval_us: u64) -> Vec<u8>
 }
 
 /// A small generator (SplitMix64): the same seed gives the same test.
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -172,7 +174,7 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
