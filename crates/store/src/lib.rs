@@ -34,6 +34,7 @@ pub use append::{ChannelsReceipt, Outcome, Receipt};
 pub use arrivals::{Arrival, Arrived, ArrivedChannel};
 pub use buckets::{Bucket, Buckets, MOST_BUCKETS};
 pub use cipher::{ProjectKey, ProjectKeyFuture, ProjectKeys};
+pub use cold::Compacted;
 pub use error::{AppendError, KeyUnavailable, StoreError};
 pub use fieldkeep_protocol::channels::Kind as ChannelKind;
 pub use gaps::{Gap, GapReason};

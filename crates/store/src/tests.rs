@@ -1,6 +1,8 @@
 //! Tests of the store as a whole, and what they share: keys, batches, seeded chance.
 
 mod appends;
+mod compact;
+mod compactor;
 mod crowd;
 mod damage;
 mod full;
@@ -8,6 +10,7 @@ mod kill;
 mod model;
 mod reads;
 mod secrecy;
+mod tiers;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -160,6 +160,8 @@ impl Running {
             .spawn(async move { pki.run(&ours, &name).await });
         let fleet = self.server.fleet.clone();
         self.chores.spawn(async move { fleet.run().await });
+        let series = self.server.series.clone();
+        self.chores.spawn(async move { series.run().await });
         if let Some(own) = own {
             self.chores.spawn(own.watch());
         }
