@@ -352,6 +352,8 @@ impl Inner {
         let stream = device
             .open_stream(&self.database, header.epoch, arrival.received)
             .await?;
+        // The writer tells a late row by it.
+        device.horizon(&self.database).await?;
         let revisions = {
             let state = stream.state(&self.database).await?;
             state.revisions.contains(&header.revision)
