@@ -34,7 +34,11 @@ impl Series {
             Ok(done) => {
                 *failing = false;
                 if done.moved + done.renewed > 0 {
-                    tracing::debug!(moved = done.moved, renewed = done.renewed, "windows made cold");
+                    tracing::debug!(
+                        moved = done.moved,
+                        renewed = done.renewed,
+                        "windows made cold"
+                    );
                 }
                 done.left && done.moved + done.renewed > 0
             }

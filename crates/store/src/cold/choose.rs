@@ -121,7 +121,9 @@ pub(super) async fn chunk(
         .await?;
     let Some(row) = row else { return Ok(None) };
     let kind = row.i64(0)?;
-    let length = Length::ALL.into_iter().find(|length| *length as i64 == kind);
+    let length = Length::ALL
+        .into_iter()
+        .find(|length| *length as i64 == kind);
     Ok(Some(Known {
         length: length.unwrap_or(Length::Hour),
         window: Window {
@@ -164,11 +166,7 @@ pub(super) async fn first_instant(
 }
 
 /// The number of records of rows that begin in the window.
-async fn records(
-    database: &Database,
-    device: &Device,
-    window: Window,
-) -> Result<i64, StoreError> {
+async fn records(database: &Database, device: &Device, window: Window) -> Result<i64, StoreError> {
     let row = database
         .fetch_optional(
             "SELECT coalesce(sum(batch.count), 0) FROM stream JOIN batch \
@@ -205,7 +203,8 @@ mod tests {
     fn an_open_window_is_judged_by_how_it_began() {
         let window = Length::FourWeeks.around(0);
         let day = Length::Day.us();
-        let after = |days: i64| foretold(1_440 * days, window.from, window, window.from + days * day);
+        let after =
+            |days: i64| foretold(1_440 * days, window.from, window, window.from + days * day);
         assert_eq!(after(28), 1_440 * 28);
         assert_eq!(after(7), 1_440 * 28);
         let early = window.from + day / 2;

@@ -116,7 +116,12 @@ impl Finished<'_> {
             .fetch_all(
                 "SELECT from_us, to_us, key_id, counter FROM chunk \
                  WHERE project = $1 AND device = $2 AND from_us < $4 AND to_us > $3",
-                &[project, device, self.window.from.into(), self.window.to.into()],
+                &[
+                    project,
+                    device,
+                    self.window.from.into(),
+                    self.window.to.into(),
+                ],
             )
             .await?;
         let same = match (chunks.as_slice(), self.before) {
@@ -135,7 +140,12 @@ impl Finished<'_> {
                 .fetch_optional(
                     "SELECT key_id, counter FROM rollup \
                      WHERE project = $1 AND device = $2 AND level = $3 AND from_us = $4",
-                    &[project, device, (row.level as i64).into(), row.window.from.into()],
+                    &[
+                        project,
+                        device,
+                        (row.level as i64).into(),
+                        row.window.from.into(),
+                    ],
                 )
                 .await?;
             let found = found

@@ -194,7 +194,10 @@ impl<'a> DeviceWork<'a> {
         let database = &self.inner.database;
         loop {
             let horizon = self.standing.horizon;
-            let open = self.marks.iter().filter(|mark| mark.at < mark.to.min(horizon));
+            let open = self
+                .marks
+                .iter()
+                .filter(|mark| mark.at < mark.to.min(horizon));
             let Some(mark) = open.min_by_key(|mark| mark.at) else {
                 return Ok(None);
             };
@@ -205,7 +208,9 @@ impl<'a> DeviceWork<'a> {
             let chunk = choose::chunk(database, self.device, rest).await?;
             let hot = self.first_instant(rest).await?;
             let instant = match (chunk, hot) {
-                (Some(chunk), hot) => hot.unwrap_or(i64::MAX).min(chunk.window.from.max(rest.from)),
+                (Some(chunk), hot) => hot
+                    .unwrap_or(i64::MAX)
+                    .min(chunk.window.from.max(rest.from)),
                 (None, Some(hot)) => hot,
                 (None, None) => {
                     let id = mark.id;
@@ -226,7 +231,8 @@ impl<'a> DeviceWork<'a> {
                     moves: false,
                 }));
             }
-            let chosen = choose::behind(database, self.device, self.standing, instant, None).await?;
+            let chosen =
+                choose::behind(database, self.device, self.standing, instant, None).await?;
             let Some((length, window)) = chosen else {
                 self.leave(Length::Hour.around(instant));
                 continue;
@@ -248,14 +254,18 @@ impl<'a> DeviceWork<'a> {
 
     /// Leaves the marks that touch a window for a later round: their times stay hot.
     fn leave(&mut self, window: Window) {
-        self.marks.retain(|mark| mark.at >= window.to || mark.to <= window.from);
+        self.marks
+            .retain(|mark| mark.at >= window.to || mark.to <= window.from);
     }
 
     /// Deletes the marks that had nothing more to be made.
     async fn finish_marks(&mut self) -> Result<(), StoreError> {
         let horizon = self.standing.horizon;
         // Those that begin at the horizon or after it go with the window that they lie in.
-        let done = self.marks.iter().filter(|mark| mark.from < horizon && mark.to.min(horizon) <= mark.at);
+        let done = self
+            .marks
+            .iter()
+            .filter(|mark| mark.from < horizon && mark.to.min(horizon) <= mark.at);
         let done: Vec<i64> = done.map(|mark| mark.id).collect();
         if done.is_empty() {
             return Ok(());
@@ -282,9 +292,14 @@ impl<'a> DeviceWork<'a> {
         let Some(first) = self.first_instant(rest).await? else {
             return Ok(None);
         };
-        let chosen =
-            choose::at_horizon(&self.inner.database, self.device, self.standing, (first, now), below)
-                .await?;
+        let chosen = choose::at_horizon(
+            &self.inner.database,
+            self.device,
+            self.standing,
+            (first, now),
+            below,
+        )
+        .await?;
         let Some((length, window)) = chosen else {
             tracing::warn!(
                 project.id = %self.device.project.id, device.id = %self.device.id,
@@ -398,10 +413,7 @@ impl<'a> DeviceWork<'a> {
     }
 
     /// Key and counter of the chunk that is there, and what it was built from.
-    async fn chunk_before(
-        &self,
-        window: Window,
-    ) -> Result<Option<((i64, i64), i64)>, StoreError> {
+    async fn chunk_before(&self, window: Window) -> Result<Option<((i64, i64), i64)>, StoreError> {
         let row = self
             .inner
             .database
@@ -463,7 +475,8 @@ impl<'a> DeviceWork<'a> {
         }
         let plain = on_the_side(move || {
             let plain = Rollup::replace(level, whole.from, known.as_ref(), window, series);
-            let is_empty = Rollup::decode(plain.clone()).is_none_or(|row| row.channels().next().is_none());
+            let is_empty =
+                Rollup::decode(plain.clone()).is_none_or(|row| row.channels().next().is_none());
             (!is_empty).then_some(plain)
         })
         .await?;
@@ -498,5 +511,7 @@ impl<'a> DeviceWork<'a> {
 async fn on_the_side<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closed)
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| StoreError::Closed)
 }

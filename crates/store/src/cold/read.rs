@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use fieldkeep_protocol::batch::Batch;
 
-use super::chunk::{ChunkBuilder, Origin, Place, Unread};
 use super::Window;
+use super::chunk::{ChunkBuilder, Origin, Place, Unread};
 use crate::error::StoreError;
 use crate::feed::Feed;
 use crate::gaps::GapReason;
@@ -122,4 +122,3 @@ fn add(
     }
     Some(added)
 }
-

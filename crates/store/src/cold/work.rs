@@ -164,11 +164,15 @@ impl Round<'_> {
                     &[after.0.into(), (&after.1).into(), PAGE.into(), i64::MIN.into()],
                 )
                 .await?;
-            let Some(last) = rows.last() else { return Ok(()) };
+            let Some(last) = rows.last() else {
+                return Ok(());
+            };
             after = (last.i64(0)?, last.bytes(2)?.to_vec());
             for row in rows {
                 let (project, device) = named(&row)?;
-                let Some(first) = row.opt_i64(3)? else { continue };
+                let Some(first) = row.opt_i64(3)? else {
+                    continue;
+                };
                 if first.saturating_add(settle) > now {
                     continue;
                 }
@@ -235,7 +239,9 @@ impl Round<'_> {
                 }
                 Ok(())
             }
-            Err(error @ (StoreError::Key(_) | StoreError::Damaged { .. } | StoreError::Encryption)) => {
+            Err(
+                error @ (StoreError::Key(_) | StoreError::Damaged { .. } | StoreError::Encryption),
+            ) => {
                 self.done.failed += 1;
                 let retry = now.saturating_add(RETRY_US);
                 if self.turn.failing.insert(key(device), retry).is_none() {
@@ -273,7 +279,9 @@ impl Round<'_> {
         if taken == 0 {
             return Ok(Ended::Nothing);
         }
-        let room = self.most.saturating_sub(self.done.moved + self.done.renewed);
+        let room = self
+            .most
+            .saturating_sub(self.done.moved + self.done.renewed);
         let mut work = DeviceWork::begin(self.inner, device, self.holder, self.now, room).await?;
         let ended = work.run().await;
         self.done.moved += work.moved;

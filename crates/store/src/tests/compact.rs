@@ -32,7 +32,7 @@ fn measured(chance: &mut Chance, days: i64, step_s: i64) -> Vec<Vec<u8>> {
         while time < end {
             let count = 20 + chance.below(60).cast_signed();
             if chance.one_in(20) {
-                time += chance.below(30).cast_signed() * 3_600;
+                time += chance.below(30).cast_signed() * (60 * step_s).min(3_600);
             }
             let times: Vec<i64> = (0..count)
                 .map(|index| at(time + index * step_s).as_micros())
@@ -63,11 +63,23 @@ fn cells(chance: &mut Chance, count: i64, level: &mut i64, index: u16) -> Vec<Ce
         .map(|row| {
             *level += chance.below(5).cast_signed() - 2;
             if dead || (index == 2 && row % 10 > 0) {
-                let reason = if dead { Reason::SensorError } else { Reason::NotSampled };
+                let reason = if dead {
+                    Reason::SensorError
+                } else {
+                    Reason::NotSampled
+                };
                 return Cell::missing(reason);
             }
-            let flag = if chance.one_in(50) { Flag::Suspect } else { Flag::NotEvaluated };
-            let value = if index == 1 { *level as f64 / 7.0 } else { *level as f64 / 100.0 };
+            let flag = if chance.one_in(50) {
+                Flag::Suspect
+            } else {
+                Flag::NotEvaluated
+            };
+            let value = if index == 1 {
+                *level as f64 / 7.0
+            } else {
+                *level as f64 / 100.0
+            };
             Cell::flagged(value, flag)
         })
         .collect()
@@ -89,7 +101,10 @@ async fn append(store: &Store, device: u8, batches: &[Vec<u8>]) {
         let (store, part) = (store.clone(), part.to_vec());
         tasks.spawn(async move {
             for batch in part {
-                store.append(origin(device), &batch, at(LATER)).await.unwrap();
+                store
+                    .append(origin(device), &batch, at(LATER))
+                    .await
+                    .unwrap();
             }
         });
     }
@@ -175,7 +190,11 @@ fn assert_same(found: &[Answers], expected: &[Answers], when: &str) {
     for (found, expected) in found.iter().zip(expected) {
         assert_eq!(found.points.len(), expected.points.len(), "{when}: points");
         assert!(found.points == expected.points, "{when}: other points");
-        assert_eq!(found.buckets.len(), expected.buckets.len(), "{when}: buckets");
+        assert_eq!(
+            found.buckets.len(),
+            expected.buckets.len(),
+            "{when}: buckets"
+        );
         for (found, expected) in found.buckets.iter().zip(&expected.buckets) {
             assert_eq!(found, expected, "{when}");
         }
@@ -215,7 +234,11 @@ async fn times_become_cold_and_answers_stay() {
     println!("{done:?}");
     assert_orderly(&store).await;
     for (device, before) in (1..).zip(&before) {
-        assert_same(&ask_all(&store, device).await, before, &format!("device {device}"));
+        assert_same(
+            &ask_all(&store, device).await,
+            before,
+            &format!("device {device}"),
+        );
     }
     // By density: weeks, four weeks, days.
     for (device, kind) in [(1_u8, 3), (2, 4), (3, 2)] {
@@ -231,7 +254,10 @@ async fn times_become_cold_and_answers_stay() {
         let kinds: Vec<i64> = rows.iter().map(|row| row.i64(0).unwrap()).collect();
         assert!(kinds.contains(&kind), "device {device}: {kinds:?}");
     }
-    assert_eq!(store.compact(at(LATER), 100).await.unwrap(), Compacted::default());
+    assert_eq!(
+        store.compact(at(LATER), 100).await.unwrap(),
+        Compacted::default()
+    );
     store.close().await;
 }
 
@@ -269,7 +295,12 @@ async fn whatever_comes_late_and_wherever_a_round_is_dropped() {
         chance.shuffle(&mut order);
         let mut twins: Vec<usize> = Vec::new();
         for pair in 1..batches.len() {
-            let first = |index: usize| batch::Batch::decode(&batches[index]).unwrap().header().range();
+            let first = |index: usize| {
+                batch::Batch::decode(&batches[index])
+                    .unwrap()
+                    .header()
+                    .range()
+            };
             if first(pair - 1) == first(pair) {
                 twins.push(pair);
             }
@@ -358,7 +389,11 @@ async fn two_workers_on_one_file_make_what_one_makes() {
     let store = open(folder.path()).await;
     assert_orderly(&store).await;
     for (device, before) in (1..).zip(&before) {
-        assert_same(&ask_all(&store, device).await, before, &format!("device {device}"));
+        assert_same(
+            &ask_all(&store, device).await,
+            before,
+            &format!("device {device}"),
+        );
     }
     store.close().await;
 }
@@ -372,7 +407,10 @@ async fn a_damaged_row_stays_out_and_stays_told() {
     store
         .inner
         .database
-        .execute("UPDATE batch SET counter = counter + 1000000 WHERE id % 17 = 3", &[])
+        .execute(
+            "UPDATE batch SET counter = counter + 1000000 WHERE id % 17 = 3",
+            &[],
+        )
         .await
         .unwrap();
     let damaged = async || {
@@ -422,7 +460,10 @@ async fn ingest_goes_on_while_times_become_cold() {
             .scan(project(1), &[source(1, "level")], ALL, None, 10_000_000)
             .await
             .unwrap();
-        page.points.iter().map(|point| (point.time, point.value.to_bits())).collect::<Vec<_>>()
+        page.points
+            .iter()
+            .map(|point| (point.time, point.value.to_bits()))
+            .collect::<Vec<_>>()
     };
     let mut found = count(&store).await;
     let mut expected = count(&plain).await;

@@ -18,7 +18,11 @@ fn batch_of(first: i64) -> Vec<u8> {
     let cells = (first..first + RECORDS)
         .map(|record| Cell::measured(record as f64 / 10.0))
         .collect();
-    encode(header(5, first.cast_unsigned(), [1; 32]), &times, &[(0, cells)])
+    encode(
+        header(5, first.cast_unsigned(), [1; 32]),
+        &times,
+        &[(0, cells)],
+    )
 }
 
 /// Not a test by itself: the process that is killed. It appends, makes cold, and prints what was acknowledged.
@@ -41,7 +45,10 @@ async fn worker() {
     loop {
         for index in [0, 2, 3, 1] {
             let begin = first + index * RECORDS;
-            store.append(origin(1), &batch_of(begin), at(LATER)).await.unwrap();
+            store
+                .append(origin(1), &batch_of(begin), at(LATER))
+                .await
+                .unwrap();
             let line = format!("acknowledged {begin}\n");
             std::io::stdout().write_all(line.as_bytes()).unwrap();
         }
@@ -109,7 +116,10 @@ async fn check(folder: &Path, acknowledged: &std::collections::BTreeSet<i64>) {
     );
     for first in acknowledged {
         for record in *first..first + RECORDS {
-            assert!(records.binary_search(&record).is_ok(), "acknowledged and lost: {record}");
+            assert!(
+                records.binary_search(&record).is_ok(),
+                "acknowledged and lost: {record}"
+            );
         }
     }
     let stored = store.totals(origin(1)).await.unwrap().records;
