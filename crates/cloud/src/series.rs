@@ -8,6 +8,7 @@
 mod changes;
 mod clocks;
 mod expiry;
+mod cold;
 mod live;
 mod table;
 mod width;

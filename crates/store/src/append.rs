@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::changes::{Cause, Waiting, record_change};
 use crate::cipher::{Kind, Sealed, Subject};
+use crate::cold::{Stale, mark_changed};
 use crate::devices::Device;
 use crate::error::{AppendError, StoreError};
 use crate::kept;
@@ -445,6 +446,14 @@ impl Inner {
                     device.id,
                     extent,
                     Cause::Readable,
+                    row.received,
+                )
+                .await?;
+                mark_changed(
+                    &mut transaction,
+                    device,
+                    extent,
+                    Stale::Channels,
                     row.received,
                 )
                 .await?;

@@ -1,19 +1,29 @@
 //! The cold tiers: points of one device by column, and their roll-ups.
 //!
-//! Owns the windows of time that chunks cover, the levels of roll-ups, and the bytes of both. Everything in `bytes`,
-//! `numbers`, `decimal`, `chunk` and `rollup` is pure: no I/O, no SQL. Decoding checks every count and offset, never
-//! panics, and allocates no more than the input's length and the caps named here allow.
+//! Owns the windows of time that chunks cover, the levels of roll-ups, the bytes of both, the worker that makes them
+//! (`work`, `device`, `choose`, `read`, `commit`), and the marks that it works off. Everything in `bytes`, `numbers`,
+//! `decimal`, `chunk` and `rollup` is pure: no I/O, no SQL. Decoding checks every count and offset, never panics, and
+//! allocates no more than the input's length and the caps named here allow. Answers nobody: that is `tiers` and `sweep`.
 
 mod bytes;
+mod choose;
 mod chunk;
+mod commit;
 mod decimal;
+mod device;
+mod mark;
 mod numbers;
+mod read;
 mod rollup;
+mod work;
 
-pub(crate) use chunk::{Chunk, ChunkBuilder, Column, Origin, Piece, Place, Segment, State, Unread};
+pub(crate) use chunk::{Chunk, Segment, State, Unread};
 #[cfg(test)]
-pub(crate) use rollup::fold;
-pub(crate) use rollup::{Bucket, Rollup, Series};
+pub(crate) use chunk::{ChunkBuilder, Origin, Place};
+pub(crate) use mark::{Stale, mark_changed};
+pub(crate) use rollup::{Bucket, Rollup, Series, fold};
+pub use work::Compacted;
+pub(crate) use work::Worker;
 
 /// Rows of one chunk at most.
 pub(crate) const CHUNK_ROWS: usize = 1 << 22;

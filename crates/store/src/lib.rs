@@ -51,6 +51,7 @@ pub use buckets::{Bucket, Buckets, MOST_BUCKETS, MOST_BUCKETS_TOGETHER, Outline}
 pub use changes::{Change, ChangeCause, Changes, Revision};
 pub use cipher::{ProjectKey, ProjectKeyFuture, ProjectKeys};
 pub use clocks::{ClockStamp, DeviceClock, HeldRange, HeldReason};
+pub use cold::Compacted;
 pub use completeness::{Completeness, DAY_US, Day, Hole, MissingCause};
 pub use error::{AppendError, KeyUnavailable, StoreError};
 pub use fieldkeep_protocol::channels::Kind as ChannelKind;

@@ -3,6 +3,7 @@
 mod appends;
 mod changes;
 mod clocks;
+mod compact;
 mod compactor;
 mod completeness;
 mod crowd;
