@@ -7,8 +7,8 @@
 
 mod changes;
 mod clocks;
-mod expiry;
 mod cold;
+mod expiry;
 mod live;
 mod table;
 mod width;

@@ -12,9 +12,9 @@ use super::chunk::{ChunkBuilder, Origin, Place, Unread};
 use crate::error::StoreError;
 use crate::feed::Feed;
 use crate::gaps::GapReason;
+use crate::stamp::{Timing, cells};
 use crate::store::Inner;
 use crate::stream::Stream;
-use crate::sweep::cells;
 use crate::tables::ChannelTable;
 
 /// Cells of one chunk at most, 16 bytes each while it is built.
@@ -70,12 +70,13 @@ pub(super) async fn read(
             };
             builder.place(number, &channel.name, place);
         }
+        let timing = Timing::of(&inner.database, &stream, &row).await?;
         let plain = inner.open_batch(&stream, row).await?;
         // Every stored batch was decoded when it came: bytes that authenticate and do not decode are damaged as well.
         let added = plain
             .as_deref()
             .and_then(|plain| Batch::decode(plain).ok())
-            .map(|batch| add(&mut builder, number, &table, &batch, window));
+            .map(|batch| add(&mut builder, number, (&table, &timing), &batch, window));
         match added {
             Some(Some(added)) => cells_added += added,
             Some(None) => return Ok(Rows::TooMany),
@@ -92,7 +93,7 @@ pub(super) async fn read(
 fn add(
     builder: &mut ChunkBuilder,
     origin: u32,
-    table: &ChannelTable,
+    (table, timing): (&ChannelTable, &Timing),
     batch: &Batch<'_>,
     window: Window,
 ) -> Option<usize> {
@@ -102,7 +103,7 @@ fn add(
     let mut added = 0;
     for channel in &table.channels {
         let mut column = Vec::new();
-        for (record, time, cell) in cells(batch, channel.index) {
+        for (record, time, cell) in cells(batch, channel.index, channel.interval_us, timing) {
             if !window.contains(time) {
                 continue;
             }
