@@ -5,6 +5,7 @@
 //! project; elements beyond a grant's locations are not found. Promises that what `append` returned is durable.
 //! Decodes nothing and keeps nothing: the store does.
 
+mod cold;
 mod expiry;
 mod live;
 mod width;

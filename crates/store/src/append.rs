@@ -12,10 +12,12 @@ use fieldkeep_protocol::{ClockQuality, Epoch, RecordRange, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::cipher::{Kind, Subject};
+use crate::cold::{Stale, mark_changed};
 use crate::devices::Device;
 use crate::error::{AppendError, StoreError};
 use crate::kept;
 use crate::latest::{self, News};
+use crate::sql::{Database, Transaction, Value};
 use crate::store::{Inner, Origin, Store};
 use crate::stream::{Committed, Pending, Place, Stream};
 use crate::tables::ChannelTable;
@@ -156,8 +158,11 @@ impl Store {
                 bytes,
             )?;
             let [project, stream_id, revision] = place;
-            inner
-                .database
+            let waiting = Waiting::none(&stream, decoded.revision())
+                .and_in(&inner.database)
+                .await?;
+            let mut transaction = inner.database.begin().await?;
+            transaction
                 .execute(
                     "INSERT INTO channels (project, stream, revision, branch, hash, received_us, key_id, counter, payload) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -174,6 +179,11 @@ impl Store {
                     ],
                 )
                 .await?;
+            let extent = waiting.and_since(&mut transaction).await?;
+            if let (0, Some(extent)) = (branch, extent) {
+                mark_changed(&mut transaction, &device, extent, Stale::Channels, received).await?;
+            }
+            transaction.commit().await?;
         }
         if branch > 0 {
             tracing::warn!(device.id = %device.id, revision, branch, "another channel table for a known revision");
@@ -251,6 +261,81 @@ impl Store {
     }
 }
 
+/// The rows of one revision that came before their channel table.
+struct Waiting {
+    project: i64,
+    stream: i64,
+    revision: u32,
+    /// Rows up to this id were looked at.
+    seen: i64,
+    /// From their first instant to the one after their last.
+    extent: Option<(i64, i64)>,
+}
+
+impl Waiting {
+    const ROWS: &'static str = "SELECT min(from_us), max(from_us + span_us) FROM batch \
+        WHERE project = $1 AND stream = $2 AND held = false AND revision = $3 AND id > $4 AND id <= $5";
+    /// By id, so that only the newest rows of the table are looked at: the plus signs keep other indexes out of it.
+    const SINCE: &'static str = "SELECT min(from_us), max(from_us + span_us) FROM batch \
+        WHERE +project = $1 AND +stream = $2 AND held = false AND revision = $3 AND id > $4 AND id <= $5";
+    const NEWEST: &'static str = "SELECT coalesce(max(id), 0) FROM batch";
+
+    fn none(stream: &Stream, revision: u32) -> Self {
+        Self {
+            project: stream.identity.project.number,
+            stream: stream.identity.id,
+            revision,
+            seen: 0,
+            extent: None,
+        }
+    }
+
+    /// All rows so far: asked for before the transaction, because every row of the stream is looked at.
+    async fn and_in(mut self, database: &Database) -> Result<Self, StoreError> {
+        let newest = database.fetch_optional(Self::NEWEST, &[]).await?;
+        let newest = newest.map_or(Ok(0), |row| row.i64(0))?;
+        let row = database
+            .fetch_optional(Self::ROWS, &self.values(newest))
+            .await?;
+        self.widen(row)?;
+        self.seen = newest;
+        Ok(self)
+    }
+
+    /// And those that were on their way.
+    async fn and_since(
+        mut self,
+        transaction: &mut Transaction,
+    ) -> Result<Option<(i64, i64)>, StoreError> {
+        let row = transaction
+            .fetch_optional(Self::SINCE, &self.values(i64::MAX))
+            .await?;
+        self.widen(row)?;
+        Ok(self.extent)
+    }
+
+    fn values(&self, newest: i64) -> [Value<'static>; 5] {
+        [
+            self.project.into(),
+            self.stream.into(),
+            self.revision.into(),
+            self.seen.into(),
+            newest.into(),
+        ]
+    }
+
+    fn widen(&mut self, row: Option<crate::sql::Row>) -> Result<(), StoreError> {
+        if let Some(row) = row
+            && let Some(from) = row.opt_i64(0)?
+        {
+            let to = row.i64(1)?.saturating_add(1);
+            let (known_from, known_to) = self.extent.unwrap_or((from, to));
+            self.extent = Some((known_from.min(from), known_to.max(to)));
+        }
+        Ok(())
+    }
+}
+
 struct Arrival<'a> {
     batch: Batch<'a>,
     header: Header,
@@ -271,6 +356,8 @@ impl Inner {
         let stream = device
             .open_stream(&self.database, header.epoch, arrival.received)
             .await?;
+        // The writer tells a late row by it.
+        device.horizon(&self.database).await?;
         let revisions = {
             let state = stream.state(&self.database).await?;
             state.revisions.contains(&header.revision)

@@ -9,9 +9,10 @@ use std::str::FromStr;
 use fieldkeep_protocol::{DeviceId, Flag, ProjectId, Timestamp};
 
 use crate::error::StoreError;
+use crate::explain::Unread;
 use crate::gaps::{Gap, GapReason, Run, Sight};
 use crate::store::Store;
-use crate::sweep::{Plan, Visitor};
+use crate::sweep::{Plan, Sweep, Swept, Visitor};
 
 /// Batches read for one page at most.
 const PAGE_BATCHES: usize = 16_384;
@@ -109,27 +110,39 @@ impl Store {
         after: Option<Cursor>,
         limit: usize,
     ) -> Result<Page, StoreError> {
-        let plan = Plan::new(&self.inner, project, sources, range).await?;
-        let from = after.map_or(plan.from, |cursor| cursor.time);
-        let mut collector = Collector {
-            limit: limit.max(1),
-            after,
-            from,
-            points: Vec::new(),
-            sight: Sight::new(0),
-            batches: 0,
-            seen: after.map_or(plan.from, |cursor| cursor.seen),
-            cut: None,
-        };
-        let begin = collector.seen;
-        let damaged = plan.sweep(&self.inner, from, &mut collector).await?;
-        let (points, sight, next, end) = collector.finish(plan.to);
-        Ok(Page {
-            gaps: plan.gaps(&self.inner, sight, begin, end).await?,
-            points: points.iter().map(Found::point).collect(),
-            next,
-            damaged,
-        })
+        let plan = Plan::new(&self.inner, project, &[sources], range).await?;
+        let extent = plan.extent(0);
+        let from = after.map_or(extent.0, |cursor| cursor.time);
+        let begin = after.map_or(extent.0, |cursor| cursor.seen);
+        loop {
+            let mut collector = Collector {
+                limit: limit.max(1),
+                after,
+                from,
+                points: Vec::new(),
+                sight: Sight::new(0),
+                batches: 0,
+                damaged: 0,
+                seen: begin,
+                cut: None,
+            };
+            let visitors = std::slice::from_mut(&mut collector);
+            let sweep = Sweep::open(&self.inner, &plan, from, None).await?;
+            if sweep.run(visitors).await? == Swept::Moved {
+                continue;
+            }
+            let damaged = collector.damaged;
+            let (points, sight, next, end) = collector.finish(extent.1);
+            let mut unread = Unread::default();
+            return Ok(Page {
+                gaps: plan
+                    .gaps(&self.inner, 0, sight, (begin, end), &mut unread)
+                    .await?,
+                points: points.iter().map(Found::point).collect(),
+                next,
+                damaged,
+            });
+        }
     }
 }
 
@@ -140,6 +153,7 @@ struct Collector {
     points: Vec<Found>,
     sight: Sight,
     batches: usize,
+    damaged: u64,
     seen: i64,
     /// Everything before this instant was read, and the page ends there.
     cut: Option<i64>,
@@ -183,13 +197,8 @@ impl Collector {
 
 impl Visitor for Collector {
     fn goes_on(&mut self, from_us: i64) -> bool {
-        if self.points.len() > self.limit {
-            self.points.sort_by_key(|found| found.key);
-            self.points.truncate(self.limit.saturating_add(1));
-            // Rows from here on begin after the first point that has no room.
-            if self.points.last().is_some_and(|bar| from_us > bar.key.time) {
-                return false;
-            }
+        if !self.wants(from_us) {
+            return false;
         }
         self.batches += 1;
         if self.batches > PAGE_BATCHES && from_us > self.from {
@@ -214,7 +223,18 @@ impl Visitor for Collector {
         }
     }
 
+    /// Nothing is, once there is a point without room before it.
+    fn wants(&mut self, from_us: i64) -> bool {
+        if self.points.len() <= self.limit {
+            return true;
+        }
+        self.points.sort_by_key(|found| found.key);
+        self.points.truncate(self.limit.saturating_add(1));
+        self.points.last().is_none_or(|bar| from_us <= bar.key.time)
+    }
+
     fn absent(&mut self, reason: GapReason, run: Run) {
+        self.damaged += u64::from(reason == GapReason::Damaged);
         if run.to >= self.from {
             self.seen = self.seen.max(run.to);
             self.sight.add_absent(reason, run);

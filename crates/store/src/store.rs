@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::arrivals::Arrival;
 use crate::cipher::{DataKeys, ProjectKeys};
+use crate::cold::Worker;
 use crate::devices::{Device, Devices};
 use crate::error::StoreError;
 use crate::projects::Projects;
@@ -52,10 +53,12 @@ pub struct Options {
     pub commit_window: Duration,
     /// Most batches of one commit; twice as many may wait.
     pub commit_batches: usize,
+    /// How long after its end a window of time stays hot, so that what is a little late is still on time.
+    pub settle: Duration,
 }
 
 impl Options {
-    /// With the commit window (1 ms) and size (256) that suit one machine.
+    /// With the commit window (1 ms) and size (256) that suit one machine, and an hour of grace for what is late.
     pub fn new(path: impl Into<PathBuf>, key: DatabaseKey, keys: Arc<dyn ProjectKeys>) -> Self {
         Self {
             path: path.into(),
@@ -63,6 +66,7 @@ impl Options {
             keys,
             commit_window: Duration::from_millis(1),
             commit_batches: 256,
+            settle: Duration::from_secs(3_600),
         }
     }
 }
@@ -90,6 +94,8 @@ pub(crate) struct Inner {
     pub(crate) tables: Tables,
     pub(crate) queue: mpsc::Sender<Item>,
     pub(crate) arrivals: broadcast::Sender<Arrival>,
+    pub(crate) worker: Worker,
+    pub(crate) settle_us: i64,
     newest: Arc<AtomicI64>,
     shut: AtomicBool,
     stop: Arc<Notify>,
@@ -125,6 +131,8 @@ impl Store {
                 projects: Projects::new(database.clone()),
                 devices: Devices::default(),
                 tables: Tables::default(),
+                worker: Worker::new(),
+                settle_us: i64::try_from(options.settle.as_micros()).unwrap_or(i64::MAX),
                 database,
                 queue,
                 arrivals,

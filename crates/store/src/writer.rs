@@ -17,6 +17,7 @@ use crate::devices::Device;
 use crate::latest::News;
 use crate::sql::{Database, SqlError, Transaction, Value};
 use crate::stream::{Committed, Stream, Times};
+use crate::tiers::LATE;
 
 /// A batch that is judged and encrypted, and whose stream knows of it as pending.
 pub(crate) struct BatchRow {
@@ -181,6 +182,7 @@ impl Writer {
                 &values,
             )
             .await?;
+        mark_late(&mut transaction, group, before).await?;
         for item in group {
             let Row::Seal(row) = &item.row else { continue };
             let identity = &item.stream.identity;
@@ -245,6 +247,43 @@ impl Writer {
         }
         self.last_id = Some(sequence);
     }
+}
+
+/// Leaves a mark for each row that begins before its device's horizon. Asked inside the transaction: a worker moves the
+/// horizon inside its own, so none is moved between the question and the commit.
+async fn mark_late(
+    transaction: &mut Transaction,
+    group: &[Item],
+    before: i64,
+) -> Result<(), SqlError> {
+    let mut values: Vec<Value<'_>> = Vec::new();
+    let mut id = before;
+    for item in group {
+        let Row::Batch(row) = &item.row else { continue };
+        id += 1;
+        if row.held || row.from_us >= item.device.known_horizon() {
+            continue;
+        }
+        let end_us = row.from_us.saturating_add(row.span_us).saturating_add(1);
+        values.extend([
+            item.device.project.number.into(),
+            item.device.id.as_bytes().into(),
+            row.from_us.into(),
+            end_us.into(),
+            LATE.into(),
+            Value::I64(id),
+            row.received.as_micros().into(),
+        ]);
+    }
+    transaction
+        .insert_rows(
+            "INSERT INTO dirty (project, device, from_us, to_us, cause, batch, marked_us) VALUES",
+            "",
+            7,
+            &values,
+        )
+        .await?;
+    Ok(())
 }
 
 async fn highest_id(transaction: &mut Transaction) -> Result<i64, SqlError> {

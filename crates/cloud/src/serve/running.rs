@@ -166,6 +166,8 @@ impl Running {
         let series = self.server.series.clone();
         self.chores
             .spawn(async move { series.keep_to_retention().await });
+        let series = self.server.series.clone();
+        self.chores.spawn(async move { series.run().await });
         if let Some(own) = own {
             self.chores.spawn(own.watch());
         }
