@@ -5,6 +5,7 @@ mod compact;
 mod compactor;
 mod crowd;
 mod damage;
+mod expiry;
 mod full;
 mod kill;
 mod model;
