@@ -107,6 +107,12 @@ impl Cloud {
         Ok(())
     }
 
+    /// The process id while it runs.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
     /// `kill -9`.
     pub async fn kill(&mut self) -> Result<()> {
         let mut child = self.child.take().context("the cloud runs")?;

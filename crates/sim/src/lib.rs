@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod cloud;
+pub mod load;
 pub mod logger;
 pub mod seed;
 pub mod story;

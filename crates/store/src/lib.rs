@@ -21,6 +21,7 @@ mod projects;
 mod quarantine;
 mod ranges;
 mod scan;
+mod sizes;
 pub mod sql;
 mod store;
 mod stream;
