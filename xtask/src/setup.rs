@@ -36,6 +36,16 @@ pub(crate) fn run(tests: bool) -> Result<()> {
         {
             missing.push("mosquitto-clients");
         }
+        // The example device of docs/PROTOCOL.md is compiled and run.
+        if !Path::new("/usr/include/openssl/ssl.h").exists() {
+            missing.push("libssl-dev");
+        }
+        if !shell::succeeds("gcc", &["--version"]) {
+            missing.push("gcc");
+        }
+        if !Path::new("/usr/lib/fiu/fiu_posix_preload.so").exists() {
+            missing.push("fiu-utils");
+        }
         if !shell::succeeds("openssl", &["version"]) {
             missing.push("openssl");
         }

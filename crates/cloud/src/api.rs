@@ -11,6 +11,7 @@ pub mod page;
 pub mod problem;
 
 mod fault;
+mod formats;
 mod headers;
 mod routes;
 mod streams;
@@ -36,6 +37,7 @@ use crate::fleet::Fleet;
 use crate::pki::Pki;
 use crate::projects::Projects;
 use crate::series::Series;
+use crate::space::Space;
 
 /// The rooms behind this door. `serve` hands them in; a new room with routes is a field here.
 pub struct Rooms {
@@ -49,6 +51,8 @@ pub struct Rooms {
     pub fleet: Fleet,
     /// Measurements.
     pub series: Series,
+    /// Room on the disk.
+    pub space: Space,
     /// Asked whether the instance is ready.
     pub db: Db,
     /// Turns true when the server stops: streams that would never end do then.

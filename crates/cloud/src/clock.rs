@@ -2,11 +2,12 @@
 //!
 //! Owns the one call to the system's clock; everything else gets a [`Clock`] handed in, so that tests
 //! move time by hand. [`rfc3339`] is how times look outside the program.
-//! Does not judge whether the system's clock is right: whoever compares it with stored data does.
+//! [`trust`] judges whether the system's clock can be right; whoever has stored data to compare it with asks.
 
 mod source;
 
 pub mod rfc3339;
+pub mod trust;
 
 use std::time::Duration;
 
@@ -35,6 +36,11 @@ impl Clock {
     /// The wall clock, which may jump either way.
     pub fn now(&self) -> Timestamp {
         self.0.now()
+    }
+
+    /// Whether the system's time service has set the clock; `None` where no service says.
+    pub fn synchronised(&self) -> Option<bool> {
+        self.0.synchronised()
     }
 
     /// Time since this clock was made; never runs backwards, whatever happens to the wall clock.

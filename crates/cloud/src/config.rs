@@ -38,6 +38,21 @@ pub struct Config {
     pub https_certificate: Option<CertificateFiles>,
     /// Sign-in and sessions.
     pub sessions: Sessions,
+    /// Room on the disk.
+    pub space: Space,
+}
+
+/// Room on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// The reserve, in MiB; 0 for none.
+    pub reserve_mib: u32,
+}
+
+impl Default for Space {
+    fn default() -> Self {
+        Self { reserve_mib: 64 }
+    }
 }
 
 /// A certificate as PEM files.
@@ -76,6 +91,7 @@ impl Default for Config {
             mqtt: any(8883),
             https_certificate: None,
             sessions: Sessions::default(),
+            space: Space::default(),
         }
     }
 }
@@ -243,6 +259,12 @@ impl Config {
             "sessions.attempt_every_s",
             1..=3_600,
             &mut sessions.attempt_every_s,
+        );
+        reader.table("space");
+        reader.number(
+            "space.reserve_mib",
+            0..=65_536,
+            &mut config.space.reserve_mib,
         );
         config
     }

@@ -13,10 +13,16 @@ pub use fieldkeep_store::sql::{Row, SqlError, Transaction, Value};
 /// The catalogue's file in the data folder.
 pub const FILE: &str = "catalogue.db";
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    number: 1,
-    sql: include_str!("../migrations/catalogue/0001_first.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        number: 1,
+        sql: include_str!("../migrations/catalogue/0001_first.sql"),
+    },
+    Migration {
+        number: 2,
+        sql: include_str!("../migrations/catalogue/0002_retention.sql"),
+    },
+];
 
 /// The open catalogue. Cheap to clone; all clones share its connections.
 #[derive(Clone, Debug)]

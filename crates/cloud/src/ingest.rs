@@ -6,10 +6,12 @@
 //! Opens no sockets: `serve` hands in connections whose handshake is done.
 
 mod down;
+mod exchange;
 mod https;
 mod live;
 mod mqtt;
 mod problem;
+mod quota;
 mod session;
 mod up;
 
@@ -30,6 +32,7 @@ use crate::series::Series;
 use crate::telemetry::Sparing;
 
 use live::{Cut, Live};
+use quota::Quota;
 
 /// Takes what devices send. Cheap to clone.
 #[derive(Clone)]
@@ -42,6 +45,7 @@ struct Inner {
     series: Series,
     clock: Clock,
     live: Live,
+    quota: Quota,
     lines: Sparing,
 }
 
@@ -61,6 +65,7 @@ impl Ingest {
             series,
             clock,
             live: Live::default(),
+            quota: Quota::default(),
             lines: Sparing::default(),
         }))
     }
@@ -75,7 +80,7 @@ impl Ingest {
         session::run(&self.0, stream, peer, stop).await;
     }
 
-    /// The routes of the device listener: enrolment and renewal. Every request must carry its [`Peer`] as an extension.
+    /// The routes of the device listener: enrolment, renewal, exchange. Every request must carry its [`Peer`] as an extension.
     pub fn routes(&self) -> axum::Router {
         https::routes(Arc::clone(&self.0))
     }

@@ -13,4 +13,5 @@ pub mod pki;
 pub mod projects;
 pub mod series;
 pub mod serve;
+pub mod space;
 pub mod telemetry;

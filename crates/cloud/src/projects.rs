@@ -1,4 +1,4 @@
-//! Projects and what they hold: locations, elements, deployments.
+//! Projects and what they hold: locations, elements, deployments, and how long their measurements are kept.
 //!
 //! Owns those tables in the catalogue. Every function takes a key and finds other ids only under that key's project and
 //! locations: what lies outside is not found. All names and places are sealed under the project's key; a channel's
@@ -9,6 +9,7 @@ mod channels;
 mod deployments;
 mod elements;
 mod locations;
+mod retention;
 mod text;
 
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use channels::{Bound, ChannelDescription, DeviceChannels, Mismatch, NewEleme
 pub use deployments::{Deployment, NewDeployment};
 pub use elements::{Element, ElementChange, ElementKind, NewElement, ValueKind};
 pub use locations::{Location, LocationChange, NewLocation, Place};
+pub use retention::{Hold, Keeping, Policy, ProjectRetention, Retention};
 pub use text::Invalid;
 
 /// Why something about a project was refused or failed.
@@ -59,6 +61,12 @@ pub enum ProjectsError {
         /// The deployment in the way.
         with: DeploymentId,
     },
+    /// There is a legal hold already.
+    #[error("there is a legal hold already: release it first to set another")]
+    Held,
+    /// There is no legal hold.
+    #[error("there is no legal hold to release")]
+    NotHeld,
     /// The catalogue failed.
     #[error("the catalogue failed")]
     Sql(#[from] SqlError),

@@ -1,28 +1,37 @@
-//! Project data over the store: append, scan, latest, live tail.
+//! Project data over the store: append, scan, latest, live tail, changes, tables for export, completeness.
 //!
 //! Owns the way from an element to its stored channels, through deployments, and back from arrivals to elements. Every
 //! function takes a device's session or a grant and the project from it, so that no caller can reach into another
 //! project; elements beyond a grant's locations are not found. Promises that what `append` returned is durable.
 //! Decodes nothing and keeps nothing: the store does.
 
+mod changes;
+mod clocks;
+mod expiry;
 mod live;
+mod table;
 mod width;
 
 use std::fmt;
+use std::sync::Arc;
 
 use fieldkeep_protocol::{DeviceId, ElementId, Epoch, Timestamp};
 use fieldkeep_store::{
-    AppendError, Bucket, ChannelsReceipt, Cursor, EpochLedger, Gap, Origin, Page, Point,
-    QuarantineState, Quarantined, Receipt, Source, Store, StoreError, TimeRange, Totals,
+    AppendError, Bucket, Buckets, ChannelsReceipt, ClockError, Completeness, Cursor, EpochLedger,
+    Gap, Origin, Page, Point, QuarantineState, Quarantined, Receipt, Source, Store, StoreError,
+    TimeRange, Totals,
 };
 use futures_util::Stream;
+use tokio::sync::Notify;
 
-use crate::access::{Access, Grant, Read, Session};
+use crate::access::{Access, Denied, Grant, Read, Session};
 use crate::clock::Clock;
 use crate::pki::{DeviceSession, Pki, PkiError};
 use crate::projects::{Projects, ProjectsError};
 
+pub use changes::{ElementChange, ElementChanges};
 pub use live::Fresh;
+pub use table::{Block, Table};
 
 /// Where a page of points ended.
 pub type Position = Cursor;
@@ -36,6 +45,12 @@ pub enum SeriesError {
     /// The device does not exist in the part of the project that the grant reaches.
     #[error("there is no such device")]
     NoDevice,
+    /// The session would no longer be given out: what was being read ends here.
+    #[error("the session ended")]
+    Ended(#[source] Denied),
+    /// Times of records cannot be changed as asked.
+    #[error("the times of records cannot be changed")]
+    Clock(#[from] ClockError),
     /// The store failed.
     #[error("the measurement store failed")]
     Store(#[from] StoreError),
@@ -76,6 +91,7 @@ pub struct Series {
     pki: Pki,
     access: Access,
     clock: Clock,
+    due: Arc<Notify>,
 }
 
 impl fmt::Debug for Series {
@@ -95,6 +111,7 @@ impl Series {
             pki,
             access,
             clock,
+            due: Arc::new(Notify::new()),
         }
     }
 
@@ -153,6 +170,11 @@ impl Series {
         Ok(())
     }
 
+    /// Whether so much of the device's project waits for the disk that it should not be asked for more.
+    pub fn is_crowded(&self, device: &DeviceSession) -> bool {
+        self.store.is_crowded(device.project())
+    }
+
     /// Record numbers of an epoch in `[from, to)` that are not durable, lowest first.
     pub async fn holes(
         &self,
@@ -171,11 +193,6 @@ impl Series {
         epoch: Epoch,
     ) -> Result<u64, SeriesError> {
         Ok(self.store.next_record(origin(device), epoch).await?)
-    }
-
-    /// The newest stored record time of all projects: what the cloud's own clock is judged by.
-    pub async fn newest(&self) -> Result<Option<Timestamp>, SeriesError> {
-        Ok(self.store.newest().await?)
     }
 
     /// Fails while the store does not answer.
@@ -202,6 +219,74 @@ impl Series {
             gaps: self.past(page.gaps),
             ..page
         })
+    }
+
+    /// The same as it was known at a time, as far as the evidence is kept; what feeds the element, and what explains its
+    /// gaps, is as of now. A page may hold fewer points and yet not be the last.
+    pub async fn scan_known(
+        &self,
+        grant: &Grant<'_, Read>,
+        element: ElementId,
+        range: TimeRange,
+        known_at: Timestamp,
+        place: (Option<Position>, usize),
+    ) -> Result<Page, SeriesError> {
+        let sources = self.sources(grant, element).await?;
+        let page = self
+            .store
+            .scan_known(grant.project(), &sources, range, known_at, place)
+            .await?;
+        Ok(Page {
+            gaps: self.past(page.gaps),
+            ..page
+        })
+    }
+
+    /// A range in at most `wanted` buckets, however few points there are.
+    pub async fn buckets(
+        &self,
+        grant: &Grant<'_, Read>,
+        element: ElementId,
+        range: TimeRange,
+        wanted: usize,
+    ) -> Result<Buckets, SeriesError> {
+        let sources = self.sources(grant, element).await?;
+        let width_us = width::bucket_width_us(range.from.as_micros(), range.to.as_micros(), wanted);
+        let found = self
+            .store
+            .buckets(grant.project(), &sources, range, width_us)
+            .await?;
+        Ok(found)
+    }
+
+    /// How complete an element is in a range, up to now.
+    pub async fn completeness(
+        &self,
+        grant: &Grant<'_, Read>,
+        element: ElementId,
+        range: TimeRange,
+    ) -> Result<Completeness, SeriesError> {
+        let sources = self.sources(grant, element).await?;
+        let found = self
+            .store
+            .completeness(grant.project(), &sources, self.up_to_now(range))
+            .await?;
+        Ok(found)
+    }
+
+    /// How complete the records of a device are in a range, up to now.
+    pub async fn device_completeness(
+        &self,
+        grant: &Grant<'_, Read>,
+        device: DeviceId,
+        range: TimeRange,
+    ) -> Result<Completeness, SeriesError> {
+        let origin = self.reached(grant, device).await?;
+        let found = self
+            .store
+            .device_completeness(origin, self.up_to_now(range))
+            .await?;
+        Ok(found)
     }
 
     /// An element over a range with at most `wanted` values: the points themselves where there are no more, else
@@ -310,6 +395,13 @@ impl Series {
             if all.next.is_none() || all.points.len() >= limit {
                 return Ok(all);
             }
+        }
+    }
+
+    fn up_to_now(&self, range: TimeRange) -> TimeRange {
+        TimeRange {
+            to: range.to.min(self.clock.now()),
+            ..range
         }
     }
 

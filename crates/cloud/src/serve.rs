@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fieldkeep_store::sql::{DatabaseKey, SqlError};
+use fieldkeep_store::sql::{DatabaseKey, SqlError, go_back};
 use fieldkeep_store::{Store, StoreError};
 
 use crate::access::{self, Access};
@@ -25,6 +25,7 @@ use crate::keys::{self, Keys, KeysError, MasterKey};
 use crate::pki::{Pki, PkiError};
 use crate::projects::Projects;
 use crate::series::Series;
+use crate::space::Space;
 
 pub use running::Running;
 
@@ -181,6 +182,8 @@ pub struct Server {
     pub series: Series,
     /// What is known of each device.
     pub fleet: Fleet,
+    /// Room on the disk.
+    pub space: Space,
     store: Store,
     _lock: Arc<File>,
 }
@@ -190,14 +193,7 @@ impl Server {
     pub async fn open(config: &Config, clock: Clock) -> Result<Self, ServeError> {
         let (base, key) = Base::open(config, clock).await?;
         let lock = lock(&config.data)?;
-        let store = Store::open(fieldkeep_store::Options {
-            path: config.data.join("series.db"),
-            key,
-            keys: Arc::new(base.keys.clone()),
-            commit_window: COMMIT_WINDOW,
-            commit_batches: COMMIT_BATCHES,
-        })
-        .await?;
+        let store = open_store(config, &base, key).await?;
         let fleet = Fleet::new(
             base.db.clone(),
             base.keys.clone(),
@@ -211,13 +207,68 @@ impl Server {
             base.access.clone(),
             base.clock.clone(),
         );
+        // Before anybody is heard: what comes first is judged by it too.
+        if let Err(error) = series.judge_own_clock().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "this machine's clock cannot be judged yet"
+            );
+        }
+        let space = Space::new(
+            &config.data,
+            u64::from(config.space.reserve_mib) << 20,
+            base.db.clone(),
+            series.clone(),
+            base.clock.clone(),
+        );
         Ok(Self {
             base,
             series,
             fleet,
+            space,
             store,
             _lock: Arc::new(lock),
         })
+    }
+
+    /// Writes the measurements' file anew without what is free in it; answers how many bytes went. No server may run.
+    pub async fn rewrite(config: &Config, clock: Clock) -> Result<u64, ServeError> {
+        if !keys::is_started(&config.data) {
+            return Err(ServeError::NoData(config.data.clone()));
+        }
+        let server = Self::open(config, clock).await?;
+        let given = server.store.rewrite().await;
+        server.close().await;
+        Ok(given?)
+    }
+
+    /// Puts the copies from before an upgrade in the place of databases that are too new for this program; answers which
+    /// files. No server may run.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), also where there is no copy to go back to.
+    pub async fn go_back(config: &Config, clock: Clock) -> Result<Vec<PathBuf>, ServeError> {
+        if !keys::is_started(&config.data) {
+            return Err(ServeError::NoData(config.data.clone()));
+        }
+        let _lock = lock(&config.data)?;
+        let mut changed = Vec::new();
+        loop {
+            let Err(error) = open_and_close(config, clock.clone()).await else {
+                return Ok(changed);
+            };
+            let Some((file, known)) = too_new(&error) else {
+                return Err(error);
+            };
+            let write = |source| ServeError::Write {
+                path: file.clone(),
+                source,
+            };
+            if !go_back(&file, known).map_err(write)? {
+                return Err(error);
+            }
+            changed.push(file);
+        }
     }
 
     /// Folds the write-ahead logs into their files and closes them.
@@ -226,6 +277,40 @@ impl Server {
         self.base.db.close().await;
         self.base.keys.close().await;
     }
+}
+
+async fn open_store(config: &Config, base: &Base, key: DatabaseKey) -> Result<Store, ServeError> {
+    let options = fieldkeep_store::Options {
+        path: config.data.join("series.db"),
+        key,
+        keys: Arc::new(base.keys.clone()),
+        commit_window: COMMIT_WINDOW,
+        commit_batches: COMMIT_BATCHES,
+    };
+    Ok(Store::open(options).await?)
+}
+
+async fn open_and_close(config: &Config, clock: Clock) -> Result<(), ServeError> {
+    let (base, key) = Base::open(config, clock).await?;
+    let opened = open_store(config, &base, key).await;
+    if let Ok(store) = &opened {
+        store.close().await;
+    }
+    base.db.close().await;
+    base.keys.close().await;
+    opened.map(|_| ())
+}
+
+/// The database that is too new for this program, and the schema that it knows.
+fn too_new(error: &ServeError) -> Option<(PathBuf, i64)> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(SqlError::Newer { file, known, .. }) = error.downcast_ref() {
+            return Some((file.clone(), *known));
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// Held by the open file; the system frees it however the process ends.

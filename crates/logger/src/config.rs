@@ -12,6 +12,7 @@ use std::{
 
 use toml::{Table, Value};
 
+use crate::session::Way;
 pub use duration::{parse_duration, parse_size};
 use reader::Section;
 
@@ -42,6 +43,8 @@ pub struct Config {
     pub interval: Duration,
     /// When a batch is closed.
     pub reporting: Reporting,
+    /// How it is delivered.
+    pub link: Link,
     /// How much is kept.
     pub journal: Retention,
     /// Where the measurements come from.
@@ -55,6 +58,15 @@ pub struct Reporting {
     pub batch_records: u32,
     /// When the first record is this old.
     pub batch_age: Duration,
+}
+
+/// How batches reach the cloud.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// On a connection that stays, or by visits.
+    pub way: Way,
+    /// The time between visits.
+    pub interval: Duration,
 }
 
 /// How much the journal keeps.
@@ -156,6 +168,10 @@ fn read(mut root: Table, errors: &mut Vec<String>) -> Config {
             batch_records: 10,
             batch_age: Duration::from_secs(5),
         },
+        link: Link {
+            way: Way::Mqtt,
+            interval: Duration::from_secs(900),
+        },
         journal: Retention {
             max_bytes: 128 << 20,
             keep_days: 31,
@@ -183,6 +199,25 @@ fn read(mut root: Table, errors: &mut Vec<String>) -> Config {
     };
     part.finish();
 
+    let mut part = section(&mut root, "link", errors);
+    let way = match part.text("mode").as_deref() {
+        None => defaults.link.way,
+        Some("session") => Way::Mqtt,
+        Some("exchange") => Way::Exchange,
+        Some(other) => {
+            let message = format!("must be session or exchange, not \"{other}\"");
+            part.note("mode", message);
+            defaults.link.way
+        }
+    };
+    let link = Link {
+        way,
+        interval: part
+            .duration("interval", Duration::from_secs(1), day)
+            .unwrap_or(defaults.link.interval),
+    };
+    part.finish();
+
     let mut part = section(&mut root, "journal", errors);
     let journal = Retention {
         max_bytes: part
@@ -205,6 +240,7 @@ fn read(mut root: Table, errors: &mut Vec<String>) -> Config {
     Config {
         interval,
         reporting,
+        link,
         journal,
         drivers,
     }

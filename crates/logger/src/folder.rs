@@ -12,6 +12,8 @@ use std::{
 
 use fieldkeep_protocol::id::{DeviceId, ProjectId};
 
+use crate::session::Way;
+
 /// A logger's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder {
@@ -189,7 +191,7 @@ pub struct Enrolment {
     pub project: ProjectId,
     /// Where batches go.
     pub mqtt: Endpoint,
-    /// Where certificates are renewed.
+    /// Where certificates are renewed, and exchanges go.
     pub https: Endpoint,
 }
 
@@ -203,6 +205,14 @@ struct EnrolmentFile {
 }
 
 impl Enrolment {
+    /// Where a session of this way connects to.
+    pub fn endpoint(&self, way: Way) -> &Endpoint {
+        match way {
+            Way::Mqtt => &self.mqtt,
+            Way::Exchange => &self.https,
+        }
+    }
+
     /// The text of `device.toml`.
     pub fn to_text(&self) -> String {
         format!(

@@ -1,4 +1,4 @@
-//! Owns the one HTTP request that a logger makes: JSON by POST to the cloud's device port, one connection each.
+//! Owns the HTTP requests of enrolment and renewal: JSON by POST to the cloud's device port, one connection each.
 //! Promises a bounded answer in bounded time.
 
 use std::time::Duration;
@@ -120,7 +120,8 @@ pub async fn post<A: DeserializeOwned>(
     })
 }
 
-fn alert_in(error: &hyper::Error) -> Option<TlsFault> {
+/// The TLS fault inside what hyper said.
+pub(crate) fn alert_in(error: &hyper::Error) -> Option<TlsFault> {
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
         if let Some(fault) = inner
@@ -132,6 +133,12 @@ fn alert_in(error: &hyper::Error) -> Option<TlsFault> {
         source = inner.source();
     }
     None
+}
+
+/// What a refusal says for people, if it is one of this cloud's.
+pub(crate) fn refusal(body: &[u8]) -> Option<String> {
+    let problem: Problem = serde_json::from_slice(body).ok()?;
+    Some(format!("{}. {}", problem.title, problem.detail))
 }
 
 /// Text of a stranger as one harmless line.

@@ -1,7 +1,7 @@
 //! The datalogger of Fieldkeep on Linux: it measures, keeps what it measured, and delivers it to its cloud.
 //!
 //! What decides does no I/O and is told the time, the bytes and the chance it needs: `clock` judges the clock, `sample` and
-//! `driver` make records, `journal` keeps them, `session` (over `mqtt`) decides the course of a session, `books` ties
+//! `driver` make records, `journal` keeps them, `session` (over `mqtt` or `exchange`) decides the course of a session, `books` ties
 //! them together. What touches the world decides little: `shell` has clocks and sockets, `reach`, `tls` and `http` the way to
 //! a server, `folder`, `identity` and `status` the files. `enroll` makes a device, `renew` keeps its certificate
 //! fresh, `logger` runs the whole.
@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod enroll;
+pub mod exchange;
 pub mod folder;
 pub mod http;
 pub mod identity;

@@ -177,7 +177,7 @@ impl Shared {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             device: self.enrolment.device.to_string(),
-            mqtt: self.enrolment.mqtt.to_string(),
+            mqtt: self.enrolment.endpoint(self.config.link.way).to_string(),
             written_us,
             sources: self.sources.clone(),
             interval_us: u64::try_from(self.config.interval.as_micros()).unwrap_or(u64::MAX),

@@ -9,13 +9,15 @@ use fieldkeep_protocol::{
     DeviceId, Span,
     message::{Ledger, Time},
     puback::Code,
-    topic::{self, Down, Topic, Up},
+    topic::{self, Down, Up},
 };
 
-use crate::{
-    journal::BatchKey,
-    mqtt::{Client, Incoming},
-};
+use crate::{journal::BatchKey, mqtt::Incoming};
+
+mod wire;
+
+pub use wire::Way;
+use wire::Wire;
 
 const SECOND_US: u64 = 1_000_000;
 /// How long the cloud may take to accept a session.
@@ -26,8 +28,6 @@ const TIME_US: u64 = 10 * SECOND_US;
 const LEDGER_US: u64 = 10 * SECOND_US;
 /// How long the cloud may take to answer a publish.
 const ANSWER_US: u64 = 90 * SECOND_US;
-/// The most publishes open at once, whatever the cloud allows.
-const WINDOW: usize = 16;
 /// The first and the longest pause when the cloud asks to come later.
 const PAUSE_US: (u64, u64) = (2 * SECOND_US, 300 * SECOND_US);
 
@@ -120,7 +120,7 @@ enum Phase {
 
 /// One session.
 pub struct Session {
-    client: Client,
+    wire: Wire,
     device: DeviceId,
     clock_unset: bool,
     phase: Phase,
@@ -134,27 +134,30 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins a session on a connection whose server has been checked. With an unset clock nothing but the request for
+    /// Begins a session, or a visit, on a connection whose server has been checked. With an unset clock nothing but the request for
     /// the time goes out until `trust` is called.
-    pub fn begin(device: DeviceId, clock_unset: bool, now_us: u64) -> Session {
-        Session {
-            client: Client::connect(&device.to_string(), now_us),
+    pub fn begin(way: Way, device: DeviceId, clock_unset: bool, now_us: u64) -> Session {
+        let wire = Wire::open(way, device, now_us);
+        let mut session = Session {
+            window: wire.window(),
+            wire,
             device,
             clock_unset,
             phase: Phase::Connecting,
             deadline: Some(now_us + ACCEPT_US),
-            window: WINDOW,
             open: BTreeMap::new(),
             awaited_epoch: None,
             paused_until: None,
             pause_us: PAUSE_US.0,
             events: VecDeque::new(),
-        }
+        };
+        session.digest(now_us);
+        session
     }
 
     /// Takes bytes from the cloud.
     pub fn handle_bytes(&mut self, bytes: &[u8], now_us: u64) {
-        self.client.handle_bytes(bytes, now_us);
+        self.wire.handle_bytes(bytes, now_us);
         self.digest(now_us);
     }
 
@@ -162,7 +165,7 @@ impl Session {
     pub fn poll_timeout(&self) -> Option<u64> {
         let oldest = self.open.values().map(|(_, sent)| sent + ANSWER_US).min();
         [
-            self.client.poll_timeout(),
+            self.wire.poll_timeout(),
             self.deadline,
             self.paused_until,
             oldest,
@@ -174,7 +177,7 @@ impl Session {
 
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now_us: u64) {
-        self.client.handle_timeout(now_us);
+        self.wire.handle_timeout(now_us);
         self.digest(now_us);
         self.paused_until = self.paused_until.filter(|until| *until > now_us);
         if self
@@ -202,7 +205,7 @@ impl Session {
 
     /// Bytes for the cloud.
     pub fn take_output(&mut self) -> Vec<u8> {
-        self.client.take_output()
+        self.wire.take_output()
     }
 
     /// The next thing that happened.
@@ -266,7 +269,7 @@ impl Session {
     /// Ends the session in order; what is not answered is sent again in the next one.
     pub fn end(&mut self, now_us: u64) {
         if self.phase != Phase::Ended {
-            self.client.disconnect(now_us);
+            self.wire.disconnect(now_us);
             self.phase = Phase::Ended;
             self.events.push_back(Event::Ended {
                 reason: "ended by this device".to_owned(),
@@ -291,8 +294,7 @@ impl Session {
     }
 
     fn send(&mut self, item: Item, bytes: &[u8], now_us: u64) -> bool {
-        let topic = Topic::up(self.device, item.topic());
-        match self.client.publish(topic.as_str(), bytes, now_us) {
+        match self.wire.publish(self.device, item.topic(), bytes, now_us) {
             Some(packet) => {
                 self.open.insert(packet, (item, now_us));
                 true
@@ -305,10 +307,10 @@ impl Session {
     }
 
     fn digest(&mut self, now_us: u64) {
-        for incoming in self.client.take_incoming() {
+        for incoming in self.wire.take_incoming() {
             self.take(incoming, now_us);
         }
-        if self.client.is_ended() {
+        if self.wire.is_ended() {
             self.end_with("the cloud closed the connection", false);
         }
     }
@@ -316,14 +318,11 @@ impl Session {
     fn take(&mut self, incoming: Incoming, now_us: u64) {
         match incoming {
             Incoming::Connected { window } => {
-                self.window = usize::from(window).clamp(1, WINDOW);
+                self.window = usize::from(window).clamp(1, self.wire.window());
                 self.phase = Phase::Subscribing;
-                let (ledger, time) = (
-                    Topic::down(self.device, Down::Ledger),
-                    Topic::down(self.device, Down::Time),
-                );
-                self.client
-                    .subscribe(&[ledger.as_str(), time.as_str()], now_us);
+                self.wire.subscribe(self.device, now_us);
+                // An exchange has its answer at once; MQTT's comes later.
+                self.digest(now_us);
             }
             Incoming::Subscribed { granted: false } => {
                 self.end_with("the cloud refuses the subscription", true)

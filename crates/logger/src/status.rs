@@ -72,6 +72,8 @@ pub enum LinkState {
     Renewing,
     /// Waiting for the next attempt.
     Waiting,
+    /// All is delivered; the next visit is due later.
+    Resting,
 }
 
 impl LinkState {
@@ -83,6 +85,7 @@ impl LinkState {
             LinkState::Delivering => "connected",
             LinkState::Renewing => "renewing the certificate",
             LinkState::Waiting => "not connected, waiting for the next attempt",
+            LinkState::Resting => "resting until the next visit",
         }
     }
 }

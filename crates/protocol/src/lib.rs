@@ -17,6 +17,7 @@ pub mod batch;
 mod cbor;
 pub mod channels;
 mod error;
+pub mod exchange;
 pub mod id;
 pub mod limits;
 pub mod message;

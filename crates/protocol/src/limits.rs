@@ -42,6 +42,18 @@ pub const LOG_TEXT_BYTES: usize = 896;
 pub const LEDGER_BYTES: usize = 8_192;
 /// Encoded length of a time message.
 pub const TIME_BYTES: usize = 16;
+/// Encoded length of an exchange's request.
+pub const EXCHANGE_BYTES: usize = 262_144;
+/// Messages in one exchange.
+pub const EXCHANGE_MESSAGES: usize = 64;
+/// State messages among them: each is answered by a ledger.
+pub const EXCHANGE_STATES: usize = 16;
+/// Length of one message in an exchange.
+pub const EXCHANGED_BYTES: usize = 65_536;
+/// Encoded length of an exchange's answer.
+pub const EXCHANGE_ANSWER_BYTES: usize = 139_264;
+/// Messages that an exchange brings down: a ledger for each state, and the time.
+pub const EXCHANGE_DOWN: usize = EXCHANGE_STATES + 1;
 /// Length of any topic.
 pub const TOPIC_BYTES: usize = 48;
 /// Record numbers are below this.

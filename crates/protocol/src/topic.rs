@@ -45,6 +45,11 @@ impl Up {
             Self::Log => "log",
         }
     }
+
+    /// The kind of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
 }
 
 /// What the cloud publishes to a device.
@@ -66,6 +71,11 @@ impl Down {
             Self::Ledger => "ledger",
             Self::Time => "time",
         }
+    }
+
+    /// The kind of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
@@ -141,15 +151,13 @@ impl fmt::Debug for Topic {
 /// Reads a topic that a device publishes on; `None` for anything else.
 pub fn parse(topic: &str) -> Option<(DeviceId, Up)> {
     let (device, kind) = split(topic)?;
-    let kind = Up::ALL.into_iter().find(|known| known.as_str() == kind)?;
-    Some((device, kind))
+    Some((device, Up::named(kind)?))
 }
 
 /// Reads a topic that the cloud publishes on; `None` for anything else.
 pub fn parse_down(topic: &str) -> Option<(DeviceId, Down)> {
     let (device, kind) = split(topic)?;
-    let kind = Down::ALL.into_iter().find(|known| known.as_str() == kind)?;
-    Some((device, kind))
+    Some((device, Down::named(kind)?))
 }
 
 fn split(topic: &str) -> Option<(DeviceId, &str)> {

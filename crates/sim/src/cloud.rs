@@ -10,12 +10,14 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::client::Client;
+use crate::faults::{DiskFault, Faults};
 
 /// One instance, running or not.
 pub struct Cloud {
     folder: PathBuf,
     addresses: Option<[SocketAddr; 3]>,
     child: Option<Child>,
+    faults: Option<Faults>,
 }
 
 impl Cloud {
@@ -26,7 +28,35 @@ impl Cloud {
             folder: folder.to_owned(),
             addresses: None,
             child: None,
+            faults: None,
         }
+    }
+
+    /// The same, on a disk that [`disk_fails`](Self::disk_fails) can break.
+    #[must_use]
+    pub fn on_a_failing_disk(folder: &Path) -> Self {
+        Self {
+            faults: Some(Faults::new(folder)),
+            ..Self::new(folder)
+        }
+    }
+
+    /// From now on the disk fails so, or no longer (None), for the process that runs.
+    pub async fn disk_fails(&self, how: Option<DiskFault>) -> Result<()> {
+        let faults = self.faults.as_ref().context("a failing disk")?;
+        let process = self.process().context("the cloud runs")?;
+        faults.set(process, how).await
+    }
+
+    /// The process id while it runs.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.folder.join("cloud.log"))?)
     }
 
     /// The data folder.
@@ -65,7 +95,12 @@ impl Cloud {
             .create(true)
             .append(true)
             .open(self.folder.join("cloud.log"))?;
-        let mut child = Command::new(crate::program("fieldkeep"))
+        let program = crate::program("fieldkeep");
+        let mut command = match &self.faults {
+            Some(faults) => faults.command(&program)?,
+            None => Command::new(program),
+        };
+        let mut child = command
             .args(["serve", "--json", "--data"])
             .arg(self.data())
             .arg("--master-key")

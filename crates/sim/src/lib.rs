@@ -7,10 +7,12 @@
 
 pub mod client;
 pub mod cloud;
+pub mod faults;
 pub mod load;
 pub mod logger;
 pub mod seed;
 pub mod story;
+pub mod stranger;
 pub mod wait;
 
 use std::path::PathBuf;

@@ -28,7 +28,11 @@ pub type Point = (i64, f64);
 impl Scene {
     /// Starts a cloud below `folder`.
     pub async fn open(folder: &Path) -> Result<Self> {
-        let mut cloud = Cloud::new(folder);
+        Self::open_on(Cloud::new(folder)).await
+    }
+
+    /// The same on a cloud that was prepared, and not yet started.
+    pub async fn open_on(mut cloud: Cloud) -> Result<Self> {
         cloud.start().await?;
         let project = cloud.project("Weir").await?;
         let client = cloud.client(&project, "editor").await?;

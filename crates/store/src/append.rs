@@ -11,18 +11,24 @@ use fieldkeep_protocol::seal::Seal;
 use fieldkeep_protocol::{ClockQuality, Epoch, RecordRange, Timestamp};
 use tokio::sync::oneshot;
 
-use crate::cipher::{Kind, Subject};
+use crate::changes::{Cause, Waiting, record_change};
+use crate::cipher::{Kind, Sealed, Subject};
 use crate::devices::Device;
 use crate::error::{AppendError, StoreError};
+use crate::kept;
+use crate::lanes::Closed;
 use crate::latest::{self, News};
+use crate::stamp::Timing;
 use crate::store::{Inner, Origin, Store};
 use crate::stream::{Committed, Pending, Place, Stream};
 use crate::tables::ChannelTable;
 use crate::writer::{BatchRow, Item, Row, SealRow};
 
 /// 2000-01-01T00:00:00Z.
-const EARLIEST_US: i64 = 946_684_800_000_000;
-const AHEAD_US: i64 = 86_400_000_000;
+pub(crate) const EARLIEST_US: i64 = 946_684_800_000_000;
+pub(crate) const AHEAD_US: i64 = 86_400_000_000;
+/// How far behind a machine's clock may be that nothing has set: it begins in 1970, or when its battery was empty.
+const DOUBT_US: i64 = 100 * 366 * AHEAD_US;
 
 /// What became of a batch. It is durable, whatever the outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,12 +92,18 @@ impl Store {
         let arrival = Arrival {
             header: *batch.header(),
             hash: batch::hash(bytes),
-            held: is_held(&batch, received, self.inner.newest()),
+            held: is_held(
+                &batch,
+                received,
+                self.inner.newest(),
+                self.inner.trusts_clock(),
+            ),
             batch,
             bytes,
             received,
         };
         let inner = &self.inner;
+        inner.check_room()?;
         let device = inner.open_device(origin).await?;
         loop {
             if let Some(receipt) = inner.try_append(&device, &arrival).await? {
@@ -114,6 +126,7 @@ impl Store {
         let hash = batch::hash(bytes);
         let (epoch, revision) = (decoded.epoch(), decoded.revision());
         let inner = &self.inner;
+        inner.check_room()?;
         let device = inner.open_device(origin).await?;
         let stream = device.open_stream(&inner.database, epoch, received).await?;
         drop(stream.state(&inner.database).await?);
@@ -152,25 +165,18 @@ impl Store {
                 },
                 bytes,
             )?;
-            let [project, stream_id, revision] = place;
-            inner
-                .database
-                .execute(
-                    "INSERT INTO channels (project, stream, revision, branch, hash, received_us, key_id, counter, payload) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-                    &[
-                        project,
-                        stream_id,
-                        revision,
-                        branch.into(),
-                        (&hash).into(),
-                        received.as_micros().into(),
-                        sealed.key_id.into(),
-                        sealed.counter.into(),
-                        (&sealed.payload).into(),
-                    ],
-                )
-                .await?;
+            let row = TableRow {
+                revision,
+                branch,
+                hash,
+                received,
+                sealed,
+            };
+            // Before it is durable: whoever sees the change reads with it.
+            if let Some(mut state) = stream.loaded() {
+                state.revisions.insert(revision);
+            }
+            inner.write_table(&device, &stream, &row).await?;
         }
         if branch > 0 {
             tracing::warn!(device.id = %device.id, revision, branch, "another channel table for a known revision");
@@ -186,9 +192,6 @@ impl Store {
                 .await?
                 .unwrap_or_else(|| Arc::new(ChannelTable::new(&decoded, branch, received)))
         };
-        if let Some(mut state) = stream.loaded() {
-            state.revisions.insert(revision);
-        }
         // Batches of this revision that came before it become readable now.
         device.newest.forget();
         Ok(ChannelsReceipt {
@@ -212,6 +215,7 @@ impl Store {
         let payload = decoded.payload();
         let (epoch, last, time) = (payload.epoch, payload.last, payload.time);
         let inner = &self.inner;
+        inner.check_room()?;
         let device = inner.open_device(origin).await?;
         let stream = device.open_stream(&inner.database, epoch, received).await?;
         let key = inner.keys.current(device.project, received).await?;
@@ -238,13 +242,21 @@ impl Store {
             stream,
             row: Row::Seal(row),
         };
-        inner
-            .queue
-            .send(item)
-            .await
-            .map_err(|_| StoreError::Closed)?;
+        let place = inner.queue.reserve(origin.project).await;
+        place
+            .map_err(|Closed| StoreError::Closed)?
+            .send(item.bytes(), item);
         wait(answer).await
     }
+}
+
+/// A channel table that is encrypted.
+struct TableRow {
+    revision: u32,
+    branch: u32,
+    hash: [u8; 32],
+    received: Timestamp,
+    sealed: Sealed,
 }
 
 struct Arrival<'a> {
@@ -294,6 +306,7 @@ impl Inner {
             clock: header.clock,
         };
         let key = self.keys.current(device.project, arrival.received).await?;
+        device.know_newest(&self.database).await?;
 
         let gate = stream.gate.lock().await;
         let place = {
@@ -315,7 +328,8 @@ impl Inner {
             Place::Taken | Place::Free => {}
         }
         let forked = matches!(place, Place::Taken);
-        let permit = self.queue.reserve().await.map_err(|_| StoreError::Closed)?;
+        let permit = self.queue.reserve(device.project.id).await;
+        let permit = permit.map_err(|Closed| StoreError::Closed)?;
         let (branch, answer) = {
             let mut state = stream.state(&self.database).await?;
             if state.broken.is_some() {
@@ -333,6 +347,7 @@ impl Inner {
             };
             let sealed = key.seal(&subject, arrival.bytes)?;
             let (waiter, answer) = oneshot::channel();
+            let marked = state.marks(&arrival.batch, branch);
             state.enter(
                 Pending {
                     first: header.first,
@@ -340,10 +355,10 @@ impl Inner {
                     hash: arrival.hash,
                     waiters: vec![waiter],
                 },
-                header.count,
+                &arrival.batch,
             );
             let from_us = arrival.batch.min_time().as_micros();
-            permit.send(Item {
+            let item = Item {
                 device: Arc::clone(device),
                 stream: Arc::clone(&stream),
                 row: Row::Batch(BatchRow {
@@ -357,10 +372,12 @@ impl Inner {
                     received: arrival.received,
                     revision: header.revision,
                     held: arrival.held,
+                    marked,
                     sealed,
                     news: news(device, &stream, arrival, branch, table.as_deref()),
                 }),
-            });
+            };
+            permit.send(item.bytes(), item);
             (branch, answer)
         };
         drop(gate);
@@ -376,6 +393,58 @@ impl Inner {
             "record numbers are there with other content: the journal was cloned or restored"
         );
         Ok(Some(receipt(Outcome::Fork { branch })))
+    }
+
+    /// Writes a channel table and, where batches were waiting for it, that they can be read from now on. The caller holds
+    /// the stream's gate.
+    async fn write_table(
+        &self,
+        device: &Device,
+        stream: &Stream,
+        row: &TableRow,
+    ) -> Result<(), StoreError> {
+        let identity = &stream.identity;
+        // Asked for before the transaction, because all rows of the stream are looked at; what was queued then is behind it.
+        let waiting = match row.branch {
+            0 => self.waiting(stream, row.revision).await?,
+            _ => Waiting::default(),
+        };
+        let mut transaction = self.database.begin().await?;
+        transaction
+            .execute(
+                "INSERT INTO channels (project, stream, revision, branch, hash, received_us, key_id, counter, payload) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                &[
+                    identity.project.number.into(),
+                    identity.id.into(),
+                    row.revision.into(),
+                    row.branch.into(),
+                    (&row.hash).into(),
+                    row.received.as_micros().into(),
+                    row.sealed.key_id.into(),
+                    row.sealed.counter.into(),
+                    (&row.sealed.payload).into(),
+                ],
+            )
+            .await?;
+        if row.branch == 0 {
+            let extent = waiting
+                .and_since(&mut transaction, identity, row.revision)
+                .await?;
+            if let Some(extent) = extent {
+                record_change(
+                    &mut transaction,
+                    device.project,
+                    device.id,
+                    extent,
+                    Cause::Readable,
+                    row.received,
+                )
+                .await?;
+            }
+        }
+        transaction.commit().await?;
+        Ok(())
     }
 
     async fn is_stored(&self, stream: &Stream, arrival: &Arrival<'_>) -> Result<bool, AppendError> {
@@ -395,15 +464,25 @@ impl Inner {
                 return Ok(true);
             }
         }
-        Ok(false)
+        let (first, count) = (arrival.header.first, arrival.header.count);
+        let last = first + u64::from(count).saturating_sub(1);
+        Ok(kept::holds(&self.database, stream, first, last, &arrival.hash).await?)
     }
 }
 
 /// Times that cannot be true. What is stored was at most a day ahead when it came; where it is more than that ahead of
-/// now, it is this cloud's clock that has gone back, and the stored times say more than it does.
-fn is_held(batch: &Batch<'_>, received: Timestamp, newest_us: i64) -> bool {
+/// now, it is this cloud's clock that has gone back, and the stored times say more than it does. A clock that is not
+/// trusted calls nothing ahead that lies within its own possible error.
+pub(crate) fn is_held(
+    batch: &Batch<'_>,
+    received: Timestamp,
+    newest_us: i64,
+    trusts_clock: bool,
+) -> bool {
     let ahead = received.as_micros().saturating_add(AHEAD_US);
-    let latest = if newest_us > ahead {
+    let latest = if !trusts_clock {
+        received.as_micros().max(newest_us).saturating_add(DOUBT_US)
+    } else if newest_us > ahead {
         newest_us.saturating_add(AHEAD_US)
     } else {
         ahead
@@ -426,8 +505,9 @@ fn news(
             stream: stream.identity.id,
             branch,
             channel: channel.index,
+            interval_us: channel.interval_us,
         };
-        place.newest(&arrival.batch, (i64::MIN, i64::MAX))
+        place.newest(&arrival.batch, &Timing::AS_SENT, (i64::MIN, i64::MAX))
     })
 }
 

@@ -8,9 +8,9 @@ use fieldkeep_protocol::{DeviceId, Epoch, ProjectId, Timestamp};
 use crate::error::StoreError;
 use crate::feed::Stored;
 use crate::scan::Point;
+use crate::stamp::{Timing, cells};
 use crate::store::{Inner, Origin, Store};
 use crate::stream::Stream;
-use crate::sweep::cells;
 
 /// Rows read at a time.
 const PAGE: usize = 64;
@@ -74,7 +74,7 @@ impl Store {
                 .database
                 .fetch_all(
                     "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, \
-                       batch.id, device, epoch FROM batch JOIN stream ON stream.id = batch.stream \
+                       stamp, batch.id, device, epoch FROM batch JOIN stream ON stream.id = batch.stream \
                      WHERE batch.id > $1 AND +batch.project = $2 AND held = false ORDER BY batch.id LIMIT $3",
                     &[
                         after.into(),
@@ -84,9 +84,9 @@ impl Store {
                 )
                 .await?;
             for row in &rows {
-                after = row.i64(9)?;
-                let device = DeviceId::from_bytes(row.array(10)?);
-                let epoch = Epoch(row.i64(11)?.cast_unsigned());
+                after = row.i64(10)?;
+                let device = DeviceId::from_bytes(row.array(11)?);
+                let epoch = Epoch(row.i64(12)?.cast_unsigned());
                 let Some(stream) = inner.stream(Origin { project, device }, epoch).await? else {
                     continue;
                 };
@@ -131,6 +131,7 @@ impl Inner {
         let Some(table) = self.table(stream, row.revision).await? else {
             return Ok(Vec::new());
         };
+        let timing = Timing::of(&self.database, stream, &row).await?;
         let Some(plain) = self.open_batch(stream, row).await? else {
             return Ok(Vec::new());
         };
@@ -140,7 +141,7 @@ impl Inner {
         };
         let channels = table.channels.iter().map(|channel| ArrivedChannel {
             channel: channel.name.clone(),
-            points: cells(&batch, channel.index)
+            points: cells(&batch, channel.index, channel.interval_us, &timing)
                 .filter_map(|(_, time, cell)| {
                     Some(Point {
                         time: Timestamp::from_micros(time),

@@ -53,12 +53,16 @@ pub trait ProjectKeys: Send + Sync + 'static {
     fn project_key(&self, project: ProjectId) -> ProjectKeyFuture<'_>;
 }
 
+/// What a payload holds. The numbers are part of what is authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Batch = 1,
     Channels = 2,
     Seal = 3,
     Quarantine = 4,
+    Chunk = 5,
+    Rollup = 6,
+    Note = 7,
 }
 
 impl Kind {
@@ -68,6 +72,9 @@ impl Kind {
             Self::Channels => "channel table",
             Self::Seal => "seal",
             Self::Quarantine => "quarantined message",
+            Self::Chunk => "chunk",
+            Self::Rollup => "roll-up",
+            Self::Note => "note",
         }
     }
 }

@@ -4,7 +4,7 @@
 //! batches the next load from the rows would not see.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fieldkeep_protocol::{DeviceId, Epoch, ProjectId, Timestamp};
@@ -29,6 +29,9 @@ pub(crate) struct Device {
     pub(crate) project: Project,
     pub(crate) id: DeviceId,
     pub(crate) newest: Newest,
+    /// The newest time of its readable records, once [`Device::know_newest`] was asked; the writer's alone.
+    pub(crate) newest_us: AtomicI64,
+    newest_known: OnceCell<()>,
     streams: OnceCell<Mutex<Vec<Arc<Stream>>>>,
     making: tokio::sync::Mutex<()>,
     used: AtomicU64,
@@ -123,6 +126,25 @@ impl Device {
         Ok(stream)
     }
 
+    /// Learns the newest time of its readable records, before the first of its batches is queued: by it the writer tells
+    /// which are late.
+    pub(crate) async fn know_newest(&self, database: &Database) -> Result<(), StoreError> {
+        let learn = || async {
+            let row = database
+                .fetch_optional(
+                    "SELECT max(from_us + span_us) FROM batch WHERE project = $1 AND held = false \
+                       AND stream IN (SELECT id FROM stream WHERE project = $1 AND device = $2)",
+                    &[self.project.number.into(), self.id.as_bytes().into()],
+                )
+                .await?;
+            if let Some(newest) = row.map_or(Ok(None), |row| row.opt_i64(0))? {
+                self.newest_us.fetch_max(newest, Ordering::Relaxed);
+            }
+            Ok(())
+        };
+        self.newest_known.get_or_try_init(learn).await.copied()
+    }
+
     /// Puts a stream that will be loaded anew in the place of one whose commit failed.
     pub(crate) fn replace(&self, broken: &Arc<Stream>) {
         self.newest.forget();
@@ -185,6 +207,8 @@ impl Devices {
                 project,
                 id,
                 newest: Newest::default(),
+                newest_us: AtomicI64::new(i64::MIN),
+                newest_known: OnceCell::new(),
                 streams: OnceCell::new(),
                 making: tokio::sync::Mutex::default(),
                 used: AtomicU64::new(now),

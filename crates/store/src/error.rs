@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use fieldkeep_protocol::{DecodeError, DeviceId};
+use fieldkeep_protocol::{DecodeError, DeviceId, Timestamp};
 
 use crate::sql::SqlError;
 
@@ -42,9 +42,21 @@ pub enum StoreError {
         /// The limit.
         most: u64,
     },
+    /// What changed after the revision cannot be told any more: read everything again.
+    #[error("what changed since then is no longer kept")]
+    RevisionGone,
+    /// What was known at the time cannot be told any more: the evidence before this instant was removed.
+    #[error("the evidence is no longer kept")]
+    EvidenceGone {
+        /// Before it hot rows were removed.
+        until: Timestamp,
+    },
     /// The device has begun as many epochs as one device may: a quota, like a full disk.
     #[error("{0} has begun too many epochs")]
     TooManyEpochs(DeviceId),
+    /// The disk is nearly full and what is left serves other work; see [`Store::let_in`](crate::Store::let_in).
+    #[error("the disk is nearly full: nothing is let in until there is room")]
+    NoRoom,
     /// The store has been closed.
     #[error("the measurement store is closed")]
     Closed,
@@ -56,7 +68,7 @@ impl StoreError {
         match self {
             Self::Sql(error) => matches!(error, SqlError::Full(_)),
             Self::Commit(error) => matches!(**error, SqlError::Full(_)),
-            Self::TooManyEpochs(_) => true,
+            Self::TooManyEpochs(_) | Self::NoRoom => true,
             _ => false,
         }
     }

@@ -113,7 +113,7 @@ impl Inner {
     }
 
     /// The last readable instant before some record numbers, and the first one after them.
-    async fn around(
+    pub(crate) async fn around(
         &self,
         stream: &Stream,
         first: u64,

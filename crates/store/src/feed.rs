@@ -17,6 +17,7 @@ const LANE_ROWS: (usize, usize) = (8, 128);
 /// A stored batch, still encrypted.
 #[derive(Debug)]
 pub(crate) struct Stored {
+    pub(crate) id: i64,
     pub(crate) first: u64,
     pub(crate) count: u32,
     pub(crate) branch: u32,
@@ -27,10 +28,12 @@ pub(crate) struct Stored {
     pub(crate) key_id: i64,
     pub(crate) counter: i64,
     pub(crate) payload: Vec<u8>,
+    /// The newest stamp; `None` where its times are as sent.
+    pub(crate) stamp: Option<i64>,
 }
 
 impl Stored {
-    /// From the columns `first, count, branch, from_us, span_us, revision, key_id, counter, payload`.
+    /// From the columns `first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id`.
     pub(crate) fn from_row(row: &Row) -> Result<Self, StoreError> {
         let from_us = row.i64(3)?;
         let small =
@@ -45,6 +48,8 @@ impl Stored {
             key_id: row.i64(6)?,
             counter: row.i64(7)?,
             payload: row.bytes(8)?.to_vec(),
+            stamp: row.opt_i64(9)?,
+            id: row.i64(10)?,
         })
     }
 
@@ -141,7 +146,7 @@ impl Lane {
         let [from_us, span_us, first, count, branch] = self.after;
         let rows = database
             .fetch_all(
-                "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload FROM batch \
+                "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id FROM batch \
                  WHERE project = $1 AND stream = $2 AND held = false \
                    AND (from_us, span_us, first, count, branch) > ($3, $4, $5, $6, $7) \
                    AND from_us < $8 AND from_us + span_us >= $9 \

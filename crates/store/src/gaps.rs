@@ -46,23 +46,51 @@ pub(crate) struct Run {
 #[derive(Clone, Debug)]
 pub(crate) struct Runs {
     runs: Vec<Run>,
+    scale: Scale,
+}
+
+/// What is near.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
     /// Runs nearer than this are one, whatever their interval.
     grain_us: i64,
+    /// So many tenths of an interval are no gap.
+    tenths: i64,
 }
 
 impl Runs {
     pub(crate) fn new(grain_us: i64) -> Self {
+        let tenths = 25;
         Self {
             runs: Vec::new(),
-            grain_us,
+            scale: Scale { grain_us, tenths },
         }
+    }
+
+    /// The nominal interval of what lies right before an instant, or first after it.
+    pub(crate) fn interval_at(&self, time: i64) -> Option<u64> {
+        let after = self.runs.partition_point(|run| run.from <= time);
+        let run = self.runs.get(after.saturating_sub(1))?;
+        Some(run.interval_us)
+    }
+
+    /// Whether an instant lies in a run.
+    pub(crate) fn covers(&self, time: i64) -> bool {
+        let after = self.runs.partition_point(|run| run.from <= time);
+        let before = after.checked_sub(1).and_then(|at| self.runs.get(at));
+        before.is_some_and(|run| time <= run.to)
+    }
+
+    /// The first instant.
+    pub(crate) fn first(&self) -> Option<i64> {
+        self.runs.first().map(|run| run.from)
     }
 
     /// Adds one run, in whatever order.
     pub(crate) fn add(&mut self, run: Run) {
         if let Some(last) = self.runs.last_mut()
             && run.from >= last.from
-            && run.from.saturating_sub(last.to) <= reach(last, &run, self.grain_us)
+            && run.from.saturating_sub(last.to) <= reach(last, &run, self.scale)
         {
             join(last, &run);
             return;
@@ -79,11 +107,11 @@ impl Runs {
         let Some(next) = self.runs.get(position + 1).copied() else {
             return false;
         };
-        let grain = self.grain_us;
+        let scale = self.scale;
         let Some(run) = self.runs.get_mut(position) else {
             return false;
         };
-        if next.from.saturating_sub(run.to) > reach(run, &next, grain) {
+        if next.from.saturating_sub(run.to) > reach(run, &next, scale) {
             return false;
         }
         join(run, &next);
@@ -107,12 +135,22 @@ impl Sight {
         }
     }
 
+    /// That sees where a single value is missing: more than 1.5 intervals are a gap.
+    pub(crate) fn close() -> Self {
+        let mut sight = Self::new(0);
+        sight.valued.scale.tenths = 15;
+        sight
+    }
+
     /// Adds records without a value, or what else explains that there is none.
     pub(crate) fn add_absent(&mut self, reason: GapReason, run: Run) {
         match self.absent.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, runs)) => runs.add(run),
             None => {
-                let mut runs = Runs::new(self.valued.grain_us);
+                let mut runs = Runs {
+                    runs: Vec::new(),
+                    scale: self.valued.scale,
+                };
                 runs.add(run);
                 self.absent.push((reason, runs));
             }
@@ -135,7 +173,7 @@ impl Sight {
                 to: from,
                 interval_us: run.interval_us,
             });
-            let reach = reach(&left, run, self.valued.grain_us);
+            let reach = reach(&left, run, self.valued.scale);
             gaps.between(left.to.max(from), run.from.min(to), reach, &absent);
             before = Some(*run);
         }
@@ -147,12 +185,7 @@ impl Sight {
             to: start,
             interval_us,
         };
-        gaps.between(
-            start,
-            to,
-            reach(&last, &last, self.valued.grain_us),
-            &absent,
-        );
+        gaps.between(start, to, reach(&last, &last, self.valued.scale), &absent);
         gaps.0
     }
 }
@@ -209,16 +242,16 @@ impl Found {
     }
 }
 
-/// How far two runs may lie apart and still be one: 2.5 nominal intervals.
-fn reach(left: &Run, right: &Run, grain_us: i64) -> i64 {
+/// How far two runs may lie apart and still be one.
+fn reach(left: &Run, right: &Run, scale: Scale) -> i64 {
     if left.interval_us == 0 || right.interval_us == 0 {
         return i64::MAX;
     }
     let interval = i64::try_from(left.interval_us.max(right.interval_us)).unwrap_or(i64::MAX);
-    interval
-        .saturating_mul(2)
-        .saturating_add(interval / 2)
-        .max(grain_us)
+    let tenths = i128::from(interval) * i128::from(scale.tenths) / 10;
+    i64::try_from(tenths)
+        .unwrap_or(i64::MAX)
+        .max(scale.grain_us)
 }
 
 fn join(run: &mut Run, other: &Run) {

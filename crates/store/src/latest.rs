@@ -14,9 +14,9 @@ use crate::devices::Device;
 use crate::error::StoreError;
 use crate::feed::Stored;
 use crate::scan::{Cursor, Found, Point, Source};
+use crate::stamp::{Timing, cells};
 use crate::store::{Inner, Origin, Store};
 use crate::stream::Stream;
-use crate::sweep::cells;
 
 /// Channels watched per device; a device has no more, but may rename them.
 const WATCHED: usize = 512;
@@ -214,7 +214,7 @@ impl Inner {
         let rows = self
             .database
             .fetch_all(
-                "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload FROM batch \
+                "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id FROM batch \
                  WHERE project = $1 AND stream = $2 AND held = false \
                    AND (from_us, span_us, first, count, branch) < ($3, $4, $5, $6, $7) \
                  ORDER BY from_us DESC, span_us DESC, first DESC, count DESC, branch DESC LIMIT $8",
@@ -247,6 +247,7 @@ impl Inner {
         let Some(channel) = table.channel(channel) else {
             return Ok(None);
         };
+        let timing = Timing::of(&self.database, stream, &row).await?;
         let Some(plain) = self.open_batch(stream, row).await? else {
             return Ok(None);
         };
@@ -254,10 +255,11 @@ impl Inner {
             stream: stream.identity.id,
             branch,
             channel: channel.index,
+            interval_us: channel.interval_us,
         };
         Ok(Batch::decode(&plain)
             .ok()
-            .and_then(|batch| place.newest(&batch, window)))
+            .and_then(|batch| place.newest(&batch, &timing, window)))
     }
 }
 
@@ -267,12 +269,18 @@ pub(crate) struct Place {
     pub(crate) stream: i64,
     pub(crate) branch: u32,
     pub(crate) channel: u16,
+    pub(crate) interval_us: u64,
 }
 
 impl Place {
     /// The newest value of a batch in this column, with an instant in `window`.
-    pub(crate) fn newest(self, batch: &Batch<'_>, window: (i64, i64)) -> Option<Found> {
-        cells(batch, self.channel)
+    pub(crate) fn newest(
+        self,
+        batch: &Batch<'_>,
+        timing: &Timing,
+        window: (i64, i64),
+    ) -> Option<Found> {
+        cells(batch, self.channel, self.interval_us, timing)
             .filter(|(_, time, _)| *time >= window.0 && *time < window.1)
             .filter_map(|(record, time, cell)| {
                 let key = Cursor {

@@ -3,6 +3,7 @@
 use fieldkeep_protocol::{Epoch, Timestamp};
 
 use crate::error::StoreError;
+use crate::kept;
 use crate::ranges::RangeSet;
 use crate::store::{Inner, Origin, Store};
 use crate::stream::Stream;
@@ -47,7 +48,7 @@ pub struct Totals {
     pub batches: u64,
     /// Records in them.
     pub records: u64,
-    /// Bytes of their encrypted payloads.
+    /// Bytes of their encrypted payloads; rows that retention removed have none.
     pub bytes: u64,
 }
 
@@ -127,9 +128,16 @@ impl Store {
             let row = inner
                 .database
                 .fetch_optional(
-                    "SELECT count(*), coalesce(sum(count), 0), coalesce(sum(length(payload)), 0) FROM batch \
-                     WHERE project = $1 AND stream = $2",
-                    &[stream.identity.project.number.into(), stream.identity.id.into()],
+                    "SELECT sum(batches), sum(records), sum(bytes) FROM (\
+                       SELECT count(*) AS batches, coalesce(sum(count), 0) AS records, \
+                         coalesce(sum(length(payload)), 0) AS bytes \
+                       FROM batch WHERE project = $1 AND stream = $2 \
+                       UNION ALL SELECT coalesce(sum(batches), 0), coalesce(sum(records), 0), 0 \
+                       FROM kept_numbers WHERE project = $1 AND stream = $2) AS parts",
+                    &[
+                        stream.identity.project.number.into(),
+                        stream.identity.id.into(),
+                    ],
                 )
                 .await?;
             if let Some(row) = row {
@@ -154,28 +162,45 @@ impl Inner {
         let rows = self
             .database
             .fetch_all(
-                "SELECT first, EXISTS (SELECT 1 FROM batch AS before WHERE before.project = $1 AND before.stream = $2 \
+                "SELECT 0, first, prev, EXISTS (SELECT 1 FROM batch AS before WHERE before.project = $1 AND before.stream = $2 \
                      AND before.first < batch.first AND before.first + before.count = batch.first \
                      AND before.first >= batch.first - 4096 AND before.hash = batch.prev) \
-                 FROM batch WHERE project = $1 AND stream = $2 AND prev IS NOT NULL",
+                 FROM batch WHERE project = $1 AND stream = $2 AND prev IS NOT NULL \
+                 UNION ALL SELECT coalesce(sum(gaps), 0), NULL, NULL, NULL FROM kept_numbers \
+                   WHERE project = $1 AND stream = $2",
                 &[stream.identity.project.number.into(), stream.identity.id.into()],
             )
             .await?;
         let mut links = Links {
-            linked: batches.saturating_sub(rows.len() as u64),
+            linked: batches,
             ..Links::default()
         };
         for row in rows {
-            let first = row.i64(0)?.cast_unsigned();
-            let before = first.checked_sub(1);
+            let Some(first) = row.opt_i64(1)? else {
+                // Of rows that were removed.
+                let gaps = row.i64(0)?.cast_unsigned();
+                links.gap += gaps;
+                links.linked = links.linked.saturating_sub(gaps);
+                continue;
+            };
+            let before = first.cast_unsigned().checked_sub(1);
             let is_lost = |number| {
                 dropped
                     .iter()
                     .any(|range| range.0 <= number && number <= range.1)
             };
-            if row.bool(1)? {
-                links.linked += 1;
-            } else if before.is_none_or(|before| durable.contains(before) || is_lost(before)) {
+            let is_linked = row.bool(3)?
+                || match before {
+                    Some(before) => {
+                        kept::holds(&self.database, stream, before, before, &row.array(2)?).await?
+                    }
+                    None => false,
+                };
+            if is_linked {
+                continue;
+            }
+            links.linked = links.linked.saturating_sub(1);
+            if before.is_none_or(|before| durable.contains(before) || is_lost(before)) {
                 links.gap += 1;
             } else {
                 links.pending += 1;

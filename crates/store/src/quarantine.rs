@@ -47,6 +47,7 @@ impl Store {
         received: Timestamp,
     ) -> Result<(), StoreError> {
         let inner = &self.inner;
+        inner.check_room()?;
         let project = inner.projects.open(origin.project).await?;
         let key = inner.keys.current(project, received).await?;
         let whose: [Value<'_>; 2] = [project.number.into(), origin.device.as_bytes().into()];

@@ -10,7 +10,7 @@ use fieldkeep_protocol::{DeviceId, Flag, ProjectId, Timestamp};
 
 use crate::error::StoreError;
 use crate::gaps::{Gap, GapReason, Run, Sight};
-use crate::store::Store;
+use crate::store::{Inner, Store};
 use crate::sweep::{Plan, Visitor};
 
 /// Batches read for one page at most.
@@ -110,42 +110,61 @@ impl Store {
         limit: usize,
     ) -> Result<Page, StoreError> {
         let plan = Plan::new(&self.inner, project, sources, range).await?;
-        let from = after.map_or(plan.from, |cursor| cursor.time);
-        let mut collector = Collector {
-            limit: limit.max(1),
-            after,
-            from,
-            points: Vec::new(),
-            sight: Sight::new(0),
-            batches: 0,
-            seen: after.map_or(plan.from, |cursor| cursor.seen),
-            cut: None,
-        };
-        let begin = collector.seen;
-        let damaged = plan.sweep(&self.inner, from, &mut collector).await?;
-        let (points, sight, next, end) = collector.finish(plan.to);
-        Ok(Page {
-            gaps: plan.gaps(&self.inner, sight, begin, end).await?,
-            points: points.iter().map(Found::point).collect(),
-            next,
-            damaged,
-        })
+        let mut collector = Collector::new(&plan, after, limit);
+        let damaged = plan
+            .sweep(&self.inner, collector.from, &mut collector)
+            .await?;
+        collector.page(&self.inner, &plan, damaged).await
     }
 }
 
-struct Collector {
+/// Gathers one page of points.
+pub(crate) struct Collector {
     limit: usize,
     after: Option<Cursor>,
     from: i64,
     points: Vec<Found>,
     sight: Sight,
     batches: usize,
+    begin: i64,
     seen: i64,
     /// Everything before this instant was read, and the page ends there.
     cut: Option<i64>,
 }
 
 impl Collector {
+    pub(crate) fn new(plan: &Plan, after: Option<Cursor>, limit: usize) -> Self {
+        let begin = after.map_or(plan.from, |cursor| cursor.seen);
+        Self {
+            limit: limit.max(1),
+            after,
+            from: after.map_or(plan.from, |cursor| cursor.time),
+            points: Vec::new(),
+            sight: Sight::new(0),
+            batches: 0,
+            begin,
+            seen: begin,
+            cut: None,
+        }
+    }
+
+    /// What was gathered, with the gaps explained.
+    pub(crate) async fn page(
+        self,
+        inner: &Inner,
+        plan: &Plan,
+        damaged: u64,
+    ) -> Result<Page, StoreError> {
+        let begin = self.begin;
+        let (points, sight, next, end) = self.finish(plan.to);
+        Ok(Page {
+            gaps: plan.gaps(inner, sight, begin, end).await?,
+            points: points.iter().map(Found::point).collect(),
+            next,
+            damaged,
+        })
+    }
+
     fn finish(mut self, to: i64) -> (Vec<Found>, Sight, Option<Cursor>, i64) {
         self.points.sort_by_key(|found| found.key);
         if let Some(cut) = self.cut {

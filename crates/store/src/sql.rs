@@ -5,12 +5,14 @@
 //! `sql/<engine>.rs`. Holds no schema: callers hand in their migrations.
 
 mod sqlite;
+mod upgrade;
 mod value;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+pub use upgrade::go_back;
 pub use value::{Row, Value};
 
 /// A 32-byte raw database key; every page and log frame of the file is encrypted with it.
@@ -23,7 +25,7 @@ impl DatabaseKey {
     }
 }
 
-/// One forward-only step of a schema: applied once, in order, in a transaction of its own.
+/// One forward-only step of a schema: applied once, in order; all that are missing are one transaction.
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
     /// Position in the sequence, from 1 without gaps.
@@ -54,13 +56,31 @@ pub enum SqlError {
         column: usize,
     },
     /// The file was written by a newer version of the product.
-    #[error("the database has schema {found}, this program knows {known}: use the newer program")]
+    #[error(
+        "{} has schema {found}, this program knows {known}: use the newer program, or go back to the copies from before \
+         the upgrade with `fieldkeep admin go-back --data {}`",
+        file.display(),
+        file.parent().unwrap_or(file).display()
+    )]
     Newer {
+        /// The file.
+        file: PathBuf,
         /// The schema number in the file.
         found: i64,
         /// The newest number this program can apply.
         known: i64,
     },
+}
+
+/// How much of a database file is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// The whole file, as it will be once the log is folded into it.
+    pub file_bytes: u64,
+    /// Of it, what holds nothing: new rows use it first.
+    pub free_bytes: u64,
+    /// Whether free pages can be given back to the system step by step; else only [`Database::rewrite`] does it.
+    pub shrinks: bool,
 }
 
 /// An open database. Cheap to clone; all clones share its connections.
@@ -87,7 +107,10 @@ impl Database {
         let database = Self {
             engine: Engine::Sqlite(sqlite::Sqlite::open(path, &key.0).await?),
         };
-        database.migrate(migrations).await?;
+        if let Err(error) = database.migrate(path, migrations).await {
+            database.close().await;
+            return Err(error);
+        }
         Ok(database)
     }
 
@@ -137,6 +160,36 @@ impl Database {
         })
     }
 
+    /// How much of the file is in use.
+    pub async fn space(&self) -> Result<Space, SqlError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.space().await,
+        }
+    }
+
+    /// Gives at most `pages` free pages back to the system, in a short transaction of its own. Does nothing to a file
+    /// that cannot be cut ([`Space::shrinks`]).
+    pub async fn shrink(&self, pages: u32) -> Result<(), SqlError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.shrink(pages).await,
+        }
+    }
+
+    /// Folds the log into the file and cuts both, as far as no reader is in the way.
+    pub async fn fold(&self) -> Result<(), SqlError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.fold().await,
+        }
+    }
+
+    /// Writes the file anew without free pages, so that it can be cut from then on. Needs room for a second copy, and
+    /// nobody else at it.
+    pub async fn rewrite(&self) -> Result<(), SqlError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.rewrite().await,
+        }
+    }
+
     /// Closes every connection and folds the write-ahead log into the file.
     pub async fn close(&self) {
         match &self.engine {
@@ -150,49 +203,6 @@ impl Database {
         match &self.engine {
             Engine::Sqlite(sqlite) => sqlite.limit(pages).await,
         }
-    }
-
-    async fn migrate(&self, migrations: &[Migration]) -> Result<(), SqlError> {
-        let mut first = self.begin().await?;
-        first
-            .execute(
-                "CREATE TABLE IF NOT EXISTS migration (number bigint PRIMARY KEY)",
-                &[],
-            )
-            .await?;
-        let done = first
-            .fetch_all("SELECT coalesce(max(number), 0) FROM migration", &[])
-            .await?;
-        let done = done.first().map_or(Ok(0), |row| row.i64(0))?;
-        first.commit().await?;
-        let known = migrations.last().map_or(0, |step| step.number);
-        if done > known {
-            return Err(SqlError::Newer { found: done, known });
-        }
-        for step in migrations.iter().filter(|step| step.number > done) {
-            let mut transaction = self.begin().await?;
-            // Another process may have come first since `done` was read.
-            let applied = transaction
-                .fetch_optional(
-                    "SELECT 1 FROM migration WHERE number = $1",
-                    &[step.number.into()],
-                )
-                .await?;
-            if applied.is_some() {
-                continue;
-            }
-            for statement in step.sql.split(";\n").filter(|part| !part.trim().is_empty()) {
-                transaction.execute(statement, &[]).await?;
-            }
-            transaction
-                .execute(
-                    "INSERT INTO migration (number) VALUES ($1)",
-                    &[step.number.into()],
-                )
-                .await?;
-            transaction.commit().await?;
-        }
-        Ok(())
     }
 }
 

@@ -2,26 +2,46 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use fieldkeep_protocol::{DeviceId, ProjectId, Timestamp};
-use tokio::sync::{Mutex, Notify, broadcast, mpsc};
+use tokio::sync::{Mutex, Notify, broadcast};
 use tokio::task::JoinHandle;
 
 use crate::arrivals::Arrival;
+use crate::changes::HIGHEST_BATCH;
 use crate::cipher::{DataKeys, ProjectKeys};
 use crate::devices::{Device, Devices};
 use crate::error::StoreError;
+use crate::lanes::{Lanes, lanes};
 use crate::projects::Projects;
 use crate::sql::{Database, DatabaseKey, Migration};
 use crate::tables::Tables;
 use crate::writer::{Item, Writer};
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    number: 1,
-    sql: include_str!("../migrations/sqlite/0001_first.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        number: 1,
+        sql: include_str!("../migrations/sqlite/0001_first.sql"),
+    },
+    Migration {
+        number: 2,
+        sql: include_str!("../migrations/sqlite/0002_tiers.sql"),
+    },
+    Migration {
+        number: 3,
+        sql: include_str!("../migrations/sqlite/0003_stamps.sql"),
+    },
+    Migration {
+        number: 4,
+        sql: include_str!("../migrations/sqlite/0004_changes.sql"),
+    },
+    Migration {
+        number: 5,
+        sql: include_str!("../migrations/sqlite/0005_retention.sql"),
+    },
+];
 
 /// Arrivals that a slow listener may lag behind before it has to ask the rows.
 const ARRIVALS: usize = 4_096;
@@ -36,7 +56,7 @@ pub struct Options {
     pub keys: Arc<dyn ProjectKeys>,
     /// How long the writer waits for more while arrivals come together.
     pub commit_window: Duration,
-    /// Most batches of one commit; twice as many may wait.
+    /// Most batches of one commit, and of one project that may wait for it.
     pub commit_batches: usize,
 }
 
@@ -74,9 +94,12 @@ pub(crate) struct Inner {
     pub(crate) projects: Projects,
     pub(crate) devices: Devices,
     pub(crate) tables: Tables,
-    pub(crate) queue: mpsc::Sender<Item>,
+    pub(crate) queue: Lanes<ProjectId, Item>,
     pub(crate) arrivals: broadcast::Sender<Arrival>,
     newest: Arc<AtomicI64>,
+    settled: Arc<AtomicI64>,
+    trusts_clock: AtomicBool,
+    shut: AtomicBool,
     stop: Arc<Notify>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -89,8 +112,9 @@ impl Store {
     pub async fn open(options: Options) -> Result<Self, StoreError> {
         let database = Database::open(&options.path, &options.key, MIGRATIONS).await?;
         let newest = Arc::new(AtomicI64::new(newest_stored(&database).await?));
+        let settled = Arc::new(AtomicI64::new(highest_batch(&database).await?));
         let most = options.commit_batches.max(1);
-        let (queue, queued) = mpsc::channel(most * 2);
+        let (queue, queued) = lanes(most);
         let stop = Arc::new(Notify::new());
         let (arrivals, _) = broadcast::channel(ARRIVALS);
         let writer = Writer {
@@ -101,6 +125,7 @@ impl Store {
             arrivals: arrivals.clone(),
             newest: Arc::clone(&newest),
             last_id: None,
+            settled: Arc::clone(&settled),
             stop: Arc::clone(&stop),
         };
         let writer = tokio::spawn(writer.run());
@@ -114,6 +139,9 @@ impl Store {
                 queue,
                 arrivals,
                 newest,
+                settled,
+                trusts_clock: AtomicBool::new(true),
+                shut: AtomicBool::new(false),
                 stop,
                 writer: Mutex::new(Some(writer)),
             }),
@@ -126,10 +154,25 @@ impl Store {
         self.inner.arrivals.subscribe()
     }
 
+    /// Whether so much of a project waits for the disk that it should not be asked for more.
+    pub fn is_crowded(&self, project: ProjectId) -> bool {
+        self.inner.queue.is_full(project)
+    }
+
     /// The newest stored record time, held records left out; a clock behind it is wrong.
     pub async fn newest(&self) -> Result<Option<Timestamp>, StoreError> {
         let newest = self.inner.newest();
         Ok((newest != i64::MIN).then(|| Timestamp::from_micros(newest)))
+    }
+
+    /// Whether the times of arrival that callers hand in can be right; while not, no record is called ahead of them.
+    pub fn trust_clock(&self, trusted: bool) {
+        self.inner.trusts_clock.store(trusted, Ordering::Relaxed);
+    }
+
+    /// Lets arrivals in, or refuses each as a full disk does, so that what room is left serves other work.
+    pub fn let_in(&self, open: bool) {
+        self.inner.shut.store(!open, Ordering::Relaxed);
     }
 
     /// Drops what is in memory of a project's keys: to be called when the project is erased.
@@ -159,6 +202,33 @@ impl Inner {
         self.newest.load(Ordering::Relaxed)
     }
 
+    /// The highest id of a batch that whoever reads finds.
+    pub(crate) fn settled(&self) -> i64 {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn trusts_clock(&self) -> bool {
+        self.trusts_clock.load(Ordering::Relaxed)
+    }
+
+    /// Notes that records have other times: up to `new_us`, and no longer up to `old_us`.
+    pub(crate) async fn moved(&self, old_us: i64, new_us: i64) -> Result<(), StoreError> {
+        if old_us >= self.newest() {
+            let newest = newest_stored(&self.database).await?;
+            self.newest.store(newest, Ordering::Relaxed);
+        }
+        self.newest.fetch_max(new_us, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Refuses while nothing is let in.
+    pub(crate) fn check_room(&self) -> Result<(), StoreError> {
+        if self.shut.load(Ordering::Relaxed) {
+            return Err(StoreError::NoRoom);
+        }
+        Ok(())
+    }
+
     /// The device, if its project has any data.
     pub(crate) async fn find_device(
         &self,
@@ -175,16 +245,23 @@ impl Inner {
     }
 }
 
-/// The last instant of each stream's last batch, and the latest of these.
+/// The highest id that a batch was ever given.
+async fn highest_batch(database: &Database) -> Result<i64, StoreError> {
+    let row = database.fetch_optional(HIGHEST_BATCH, &[]).await?;
+    row.map_or(Ok(0), |row| Ok(row.i64(0)?.max(row.i64(1)?)))
+}
+
+/// The last instant of each stream's last batch, and the latest of these and of the rows that were removed.
 async fn newest_stored(database: &Database) -> Result<i64, StoreError> {
     let row = database
         .fetch_optional(
             "SELECT max((SELECT from_us + span_us FROM batch \
                WHERE batch.project = stream.project AND batch.stream = stream.id AND held = false \
-               ORDER BY from_us DESC, span_us DESC LIMIT 1)) FROM stream",
+               ORDER BY from_us DESC, span_us DESC LIMIT 1)), (SELECT max(to_us) FROM kept_numbers) FROM stream",
             &[],
         )
         .await?;
-    let newest = row.map_or(Ok(None), |row| row.opt_i64(0))?;
+    let Some(row) = row else { return Ok(i64::MIN) };
+    let newest = row.opt_i64(0)?.max(row.opt_i64(1)?);
     Ok(newest.unwrap_or(i64::MIN))
 }

@@ -1,4 +1,4 @@
-//! One stream: the record numbers of a device in one epoch, as derived from its hot rows.
+//! One stream: the record numbers of a device in one epoch, as derived from its hot rows and what is kept of removed ones.
 //!
 //! What is durable and what is on its way to the disk, per branch; the widest batch and the outermost times, by which
 //! reads find their rows; the last hashes, by which the next batch is linked. Loaded at first touch from an index alone.
@@ -8,10 +8,13 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fieldkeep_protocol::{DeviceId, Epoch, Timestamp};
+use fieldkeep_protocol::batch::Batch;
+use fieldkeep_protocol::{ClockQuality, DeviceId, Epoch, Timestamp};
 use tokio::sync::{OnceCell, oneshot};
 
 use crate::error::StoreError;
+use crate::judge;
+use crate::kept;
 use crate::projects::Project;
 use crate::ranges::RangeSet;
 use crate::sql::{Database, SqlError};
@@ -64,6 +67,10 @@ pub(crate) struct State {
     pub(crate) held: u64,
     /// Revisions whose channel table is stored.
     pub(crate) revisions: BTreeSet<u32>,
+    /// The boot whose clock will be looked at: one mark is enough.
+    pub(crate) marked: Option<(u32, u32)>,
+    /// How many batches there were when its clock was looked at last.
+    pub(crate) looked_at: Option<u64>,
     tails: VecDeque<Tail>,
 }
 
@@ -81,6 +88,16 @@ struct Tail {
     next: u64,
     branch: u32,
     hash: [u8; 32],
+    /// Its clock, where it was set and has been seen.
+    clock: Option<Base>,
+}
+
+/// A boot, and time minus ticks in it at so many ticks.
+#[derive(Clone, Copy, Debug)]
+struct Base {
+    boot: u32,
+    base: i64,
+    ticks_us: u64,
 }
 
 /// Where an arrival stands among what is there.
@@ -139,6 +156,7 @@ impl Stream {
     async fn load(&self, database: &Database) -> Result<State, StoreError> {
         let key = [self.identity.project.number.into(), self.identity.id.into()];
         let mut state = State::default();
+        // In one statement with the removed ones, between two of which rows could be removed.
         // Within a branch no two batches overlap, so islands are runs in which each begins where one ended.
         let islands = database
             .fetch_all(
@@ -147,7 +165,10 @@ impl Stream {
                      SELECT branch, first, count, CASE WHEN held THEN 1 ELSE 0 END AS held, \
                        CASE WHEN first = lag(first + count) OVER (PARTITION BY branch ORDER BY first) THEN 0 ELSE 1 END AS starts \
                      FROM batch WHERE project = $1 AND stream = $2) AS marked) AS numbered \
-                 GROUP BY branch, island ORDER BY branch, min(first)",
+                 GROUP BY branch, island \
+                 UNION ALL SELECT branch, first, last + 1, batches, records, 0 FROM kept_numbers \
+                   WHERE project = $1 AND stream = $2 \
+                 ORDER BY 1, 2",
                 &key,
             )
             .await?;
@@ -188,8 +209,20 @@ impl Stream {
                 next: row.i64(0)?.cast_unsigned(),
                 branch: u32::try_from(row.i64(1)?).unwrap_or(u32::MAX),
                 hash: row.array(2)?,
+                clock: None,
             });
         }
+        for (next, branch, hash) in kept::ends(database, &self.identity, TAILS).await? {
+            state.tails.push_back(Tail {
+                next,
+                branch,
+                hash,
+                clock: None,
+            });
+        }
+        let tails = state.tails.make_contiguous();
+        tails.sort_by_key(|tail| std::cmp::Reverse((tail.next, tail.branch)));
+        state.tails.truncate(TAILS);
         let revisions = database
             .fetch_all(
                 "SELECT DISTINCT revision FROM channels WHERE project = $1 AND stream = $2",
@@ -239,13 +272,54 @@ impl State {
         (branch, before.is_some() || (first == 0 && *prev == [0; 32]))
     }
 
+    /// Whether the clock of an arrival has to be looked at: it is unset, was stepped, does not go on as the batch before
+    /// it, or nothing here tells. Once a boot, until [`Self::marked`] is cleared.
+    pub(crate) fn marks(&mut self, batch: &Batch<'_>, branch: u32) -> bool {
+        let header = batch.header();
+        let here = (branch, header.boot);
+        if self.marked == Some(here) {
+            return false;
+        }
+        let before = self
+            .tails
+            .iter()
+            .find(|tail| tail.next == header.first && tail.branch == branch);
+        let goes_on = match before.map(|tail| tail.clock) {
+            None => header.first == 0,
+            Some(None) => false,
+            Some(Some(before)) => {
+                let base = judge::base(batch.first_time().as_micros(), header.ticks_us);
+                let apart = header.ticks_us.abs_diff(before.ticks_us);
+                before.boot != header.boot || judge::is_same(before.base, base, apart)
+            }
+        };
+        let is_followed = self
+            .branches
+            .get(branch as usize)
+            .is_some_and(|set| set.contains(header.range().end()));
+        let is_odd = header.clock == ClockQuality::Unset || batch.steps().next().is_some();
+        let marks = is_odd || is_followed || !goes_on;
+        if marks {
+            self.marked = Some(here);
+        }
+        marks
+    }
+
     /// Enters an arrival that is about to be queued.
-    pub(crate) fn enter(&mut self, pending: Pending, count: u32) {
+    pub(crate) fn enter(&mut self, pending: Pending, batch: &Batch<'_>) {
+        let header = batch.header();
+        let count = header.count;
+        let base = Base {
+            boot: header.boot,
+            base: judge::base(batch.first_time().as_micros(), header.ticks_us),
+            ticks_us: header.ticks_us,
+        };
         self.take(pending.branch, pending.first, count.into());
         let tail = Tail {
             next: pending.first + u64::from(count),
             branch: pending.branch,
             hash: pending.hash,
+            clock: (header.clock != ClockQuality::Unset).then_some(base),
         };
         match self
             .tails
@@ -277,6 +351,12 @@ impl State {
                 let _ = waiter.send(Ok(()));
             }
         }
+    }
+
+    /// Batches have other times now: `readable` of them were held before.
+    pub(crate) fn restamped(&mut self, readable: u64, times: Times) {
+        self.held = self.held.saturating_sub(readable);
+        self.widen(times);
     }
 
     fn widen(&mut self, times: Times) {

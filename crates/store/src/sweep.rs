@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use fieldkeep_protocol::batch::{Batch, Cell};
+use fieldkeep_protocol::batch::Batch;
 use fieldkeep_protocol::{DeviceId, ProjectId, Reason};
 
 use crate::cipher::{Kind, Subject};
@@ -14,6 +14,7 @@ use crate::error::StoreError;
 use crate::feed::{Feed, Stored};
 use crate::gaps::{GapReason, Run};
 use crate::scan::{Cursor, Found, Source, TimeRange};
+use crate::stamp::{Timing, cells};
 use crate::store::{Inner, Origin};
 use crate::stream::Stream;
 use crate::tables::ChannelTable;
@@ -32,7 +33,8 @@ pub(crate) struct Wanted {
     pub(crate) device: Arc<Device>,
     pub(crate) streams: Vec<Arc<Stream>>,
     channels: Vec<(String, Vec<(i64, i64)>)>,
-    from: i64,
+    /// The earliest instant that is read of it.
+    pub(crate) from: i64,
     to: i64,
 }
 
@@ -155,8 +157,9 @@ impl Plan {
                 continue;
             }
             let branch = row.branch;
+            let timing = Timing::of(&inner.database, &stream, &row).await?;
             match inner.open_batch(&stream, row).await? {
-                Some(plain) => wanted.visit(&stream, branch, &table, &plain, visitor),
+                Some(plain) => wanted.visit(&stream, branch, (&table, &timing), &plain, visitor),
                 None => {
                     damaged += 1;
                     visitor.absent(GapReason::Damaged, whole);
@@ -193,14 +196,14 @@ impl Plan {
 }
 
 /// Where a whole row explains a gap, its interval is that of the values around it.
-const UNKNOWN: u64 = 1;
+pub(crate) const UNKNOWN: u64 = 1;
 
 impl Wanted {
-    fn visit(
+    pub(crate) fn visit(
         &self,
         stream: &Stream,
         branch: u32,
-        table: &ChannelTable,
+        (table, timing): (&ChannelTable, &Timing),
         plain: &[u8],
         visitor: &mut impl Visitor,
     ) {
@@ -213,7 +216,7 @@ impl Wanted {
                 continue;
             };
             let interval_us = channel.interval_us;
-            for (record, time, cell) in cells(&batch, channel.index) {
+            for (record, time, cell) in cells(&batch, channel.index, interval_us, timing) {
                 if !windows
                     .iter()
                     .any(|window| time >= window.0 && time < window.1)
@@ -292,22 +295,6 @@ impl Inner {
         }
         Ok(plain)
     }
-}
-
-/// A channel's cells with their record numbers and times.
-pub(crate) fn cells<'a>(
-    batch: &Batch<'a>,
-    channel: u16,
-) -> impl Iterator<Item = (u64, i64, Cell)> + use<'a> {
-    let first = batch.header().first;
-    let times = batch.times();
-    batch
-        .column(channel)
-        .into_iter()
-        .flat_map(|column| column.cells())
-        .zip(times)
-        .zip(first..)
-        .map(|((cell, time), record)| (record, time, cell))
 }
 
 fn reason(reason: Reason) -> GapReason {

@@ -1,12 +1,18 @@
 //! Tests of the store as a whole, and what they share: keys, batches, seeded chance.
 
 mod appends;
+mod changes;
+mod clocks;
+mod completeness;
 mod crowd;
 mod damage;
+mod fair;
 mod full;
 mod kill;
+mod known;
 mod model;
 mod reads;
+mod retention;
 mod secrecy;
 
 use std::path::Path;

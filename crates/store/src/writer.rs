@@ -1,19 +1,21 @@
 //! The one writer: takes what is queued, writes it in one transaction, then answers everybody in it.
 //!
 //! Adaptive group commit: a lone arrival is committed at once; while arrivals come together the writer waits up to the
-//! window for more. The queue is bounded, so that callers wait when the disk cannot follow. Nothing is answered before
+//! window for more. Projects take turns in bounded lanes (`lanes`), so that callers wait when the disk cannot follow. Nothing is answered before
 //! the commit; when it fails everybody is told, the streams concerned are thrown away, and the next group starts afresh.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use fieldkeep_protocol::Timestamp;
-use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use fieldkeep_protocol::{ProjectId, Timestamp};
+use tokio::sync::{Notify, broadcast, oneshot};
 
 use crate::arrivals::Arrival;
+use crate::changes::HIGHEST_BATCH;
 use crate::cipher::Sealed;
 use crate::devices::Device;
+use crate::lanes::Taker;
 use crate::latest::News;
 use crate::sql::{Database, SqlError, Transaction, Value};
 use crate::stream::{Committed, Stream, Times};
@@ -31,6 +33,8 @@ pub(crate) struct BatchRow {
     pub(crate) received: Timestamp,
     pub(crate) revision: u32,
     pub(crate) held: bool,
+    /// Its clock has to be looked at.
+    pub(crate) marked: bool,
     pub(crate) sealed: Sealed,
     pub(crate) news: News,
 }
@@ -57,10 +61,22 @@ pub(crate) struct Item {
     pub(crate) row: Row,
 }
 
+impl Item {
+    /// What it weighs in its lane: the payload and about what a row costs beside it.
+    pub(crate) fn bytes(&self) -> usize {
+        const ROW: usize = 200;
+        let sealed = match &self.row {
+            Row::Batch(row) => &row.sealed,
+            Row::Seal(row) => &row.sealed,
+        };
+        ROW + sealed.payload.len()
+    }
+}
+
 /// The writer's own state.
 pub(crate) struct Writer {
     pub(crate) database: Database,
-    pub(crate) queue: mpsc::Receiver<Item>,
+    pub(crate) queue: Taker<ProjectId, Item>,
     pub(crate) window: Duration,
     pub(crate) most: usize,
     pub(crate) arrivals: broadcast::Sender<Arrival>,
@@ -68,6 +84,8 @@ pub(crate) struct Writer {
     pub(crate) newest: Arc<AtomicI64>,
     /// Highest id in the batch table; unknown after a failed commit, of which the disk may yet have kept everything.
     pub(crate) last_id: Option<i64>,
+    /// Highest id whose batch is durable and known to whoever reads: the batches' part of a revision.
+    pub(crate) settled: Arc<AtomicI64>,
     pub(crate) stop: Arc<Notify>,
 }
 
@@ -79,7 +97,7 @@ impl Writer {
         let stop = Arc::clone(&self.stop);
         loop {
             let taken = tokio::select! {
-                taken = self.queue.recv_many(&mut group, self.most) => taken,
+                taken = self.queue.take(&mut group, self.queue.group(self.most)) => taken,
                 () = stop.notified() => {
                     self.queue.close();
                     continue;
@@ -88,7 +106,7 @@ impl Writer {
             if taken == 0 {
                 return;
             }
-            if crowded && group.len() < self.most {
+            if crowded {
                 self.gather(&mut group).await;
             }
             crowded = group.len() > 1;
@@ -97,14 +115,15 @@ impl Writer {
         }
     }
 
-    async fn gather(&mut self, group: &mut Vec<Item>) {
+    async fn gather(&self, group: &mut Vec<Item>) {
         let window = tokio::time::sleep(self.window);
         tokio::pin!(window);
-        while group.len() < self.most {
-            let room = self.most - group.len();
+        let most = self.queue.group(self.most);
+        while group.len() < most {
+            let room = most - group.len();
             tokio::select! {
                 biased;
-                taken = self.queue.recv_many(group, room) => if taken == 0 { return },
+                taken = self.queue.take(group, room) => if taken == 0 { return },
                 () = &mut window => return,
             }
         }
@@ -122,10 +141,14 @@ impl Writer {
         if group.is_empty() {
             return;
         }
-        match self.commit(group).await {
+        let marks = mark_late(group);
+        match self.commit(group, &marks).await {
             Ok(before) => self.settle(group, before),
             Err(error) => {
                 self.last_id = None;
+                for (item, mark) in group.iter().zip(&marks).rev() {
+                    item.device.newest_us.store(mark.before, Ordering::Relaxed);
+                }
                 let error = Arc::new(error);
                 tracing::error!(
                     batches = group.len(),
@@ -141,15 +164,15 @@ impl Writer {
     }
 
     /// Answers the highest id before the group.
-    async fn commit(&self, group: &[Item]) -> Result<i64, SqlError> {
+    async fn commit(&self, group: &[Item], marks: &[Mark]) -> Result<i64, SqlError> {
         let mut transaction = self.database.begin().await?;
         let before = match self.last_id {
             Some(id) => id,
             None => highest_id(&mut transaction).await?,
         };
         let mut id = before;
-        let mut values: Vec<Value<'_>> = Vec::with_capacity(group.len() * 16);
-        for item in group {
+        let mut values: Vec<Value<'_>> = Vec::with_capacity(group.len() * 17);
+        for (item, mark) in group.iter().zip(marks) {
             let Row::Batch(row) = &item.row else { continue };
             id += 1;
             let identity = &item.stream.identity;
@@ -167,6 +190,7 @@ impl Writer {
                 row.received.as_micros().into(),
                 row.revision.into(),
                 row.held.into(),
+                mark.late.into(),
                 row.sealed.key_id.into(),
                 row.sealed.counter.into(),
                 (&row.sealed.payload).into(),
@@ -175,12 +199,32 @@ impl Writer {
         transaction
             .insert_rows(
                 "INSERT INTO batch (id, project, stream, first, count, branch, hash, prev, from_us, span_us, \
-                 received_us, revision, held, key_id, counter, payload) VALUES",
+                 received_us, revision, held, late, key_id, counter, payload) VALUES",
                 "",
-                16,
+                17,
                 &values,
             )
             .await?;
+        let mut id = before;
+        for item in group {
+            let Row::Batch(row) = &item.row else { continue };
+            id += 1;
+            if !row.marked {
+                continue;
+            }
+            let identity = &item.stream.identity;
+            transaction
+                .execute(
+                    "INSERT INTO clock_mark (project, stream, batch, marked_us) VALUES ($1, $2, $3, $4)",
+                    &[
+                        identity.project.number.into(),
+                        identity.id.into(),
+                        id.into(),
+                        row.received.as_micros().into(),
+                    ],
+                )
+                .await?;
+        }
         for item in group {
             let Row::Seal(row) = &item.row else { continue };
             let identity = &item.stream.identity;
@@ -244,14 +288,44 @@ impl Writer {
             }
         }
         self.last_id = Some(sequence);
+        self.settled.store(sequence, Ordering::Release);
     }
 }
 
+/// How a batch lies to what its device had before it.
+struct Mark {
+    late: bool,
+    /// The device's newest time before this item.
+    before: i64,
+}
+
+/// Which batches of a group are late, in its order. Raises the newest times of the devices: the writer alone reads them,
+/// and takes them back where the commit fails.
+fn mark_late(group: &[Item]) -> Vec<Mark> {
+    let mark = |item: &Item| {
+        let newest = &item.device.newest_us;
+        let before = newest.load(Ordering::Relaxed);
+        let Row::Batch(row) = &item.row else {
+            return Mark {
+                late: false,
+                before,
+            };
+        };
+        if !row.held {
+            newest.fetch_max(row.from_us.saturating_add(row.span_us), Ordering::Relaxed);
+        }
+        Mark {
+            late: !row.held && row.from_us < before,
+            before,
+        }
+    };
+    group.iter().map(mark).collect()
+}
+
+/// The highest id that was ever given: ids of rows that were removed are not given again.
 async fn highest_id(transaction: &mut Transaction) -> Result<i64, SqlError> {
-    let row = transaction
-        .fetch_optional("SELECT coalesce(max(id), 0) FROM batch", &[])
-        .await?;
-    row.map_or(Ok(0), |row| row.i64(0))
+    let row = transaction.fetch_optional(HIGHEST_BATCH, &[]).await?;
+    row.map_or(Ok(0), |row| Ok(row.i64(0)?.max(row.i64(1)?)))
 }
 
 fn fail(item: Item, error: &Arc<SqlError>) {

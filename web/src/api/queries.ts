@@ -1,5 +1,7 @@
 // What is read from the server, each with its cache key; the only file that names paths for reading.
 import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query';
+import { now } from '../time/now';
+import { stripRange } from '../ui/completeness';
 import { api, call } from './client';
 import type { Element } from './types';
 
@@ -10,6 +12,14 @@ export const meQuery = queryOptions({
   queryKey: ['me'],
   queryFn: ({ signal }) => call(api.GET('/api/v1/me', { signal })),
   staleTime: 60_000,
+});
+
+/** For operators only; everybody else is refused. */
+export const spaceQuery = queryOptions({
+  queryKey: ['space'],
+  queryFn: ({ signal }) => call(api.GET('/api/v1/instance/space', { signal })),
+  refetchInterval: 60_000,
+  retry: false,
 });
 
 export const projectsQuery = queryOptions({
@@ -101,4 +111,30 @@ export const elementQuery = (project: string, element: string) =>
         }),
       ),
     refetchInterval: 60_000,
+  });
+
+/** Whose completeness: an element's values, or a device's records. */
+export type CompletenessOf = { element: string } | { device: string };
+
+export const completenessQuery = (project: string, of: CompletenessOf) =>
+  queryOptions({
+    queryKey: ['completeness', project, of],
+    queryFn: ({ signal }) => {
+      const query = stripRange(now());
+      return 'element' in of
+        ? call(
+            api.GET('/api/v1/projects/{project}/elements/{element}/completeness', {
+              params: { path: { project, element: of.element }, query },
+              signal,
+            }),
+          )
+        : call(
+            api.GET('/api/v1/projects/{project}/devices/{device}/completeness', {
+              params: { path: { project, device: of.device }, query },
+              signal,
+            }),
+          );
+    },
+    staleTime: 60_000,
+    refetchInterval: 300_000,
   });

@@ -11,8 +11,12 @@ export type DeviceState = Device['state'];
 export type LogLine = Schemas['LogLine'];
 export type ClaimLine = Schemas['NewClaimLine'];
 export type Series = Schemas['ElementPoints'];
+export type Completeness = Schemas['Completeness'];
+export type CompleteDay = Schemas['CompleteDay'];
+export type MissingCounts = Schemas['Missing'];
 export type GapReason = Schemas['GapWord'];
 export type Role = Schemas['Role'];
+export type Space = Schemas['Space'];
 
 export type Element = Schemas['Element'];
 /** The newest value of an element. */

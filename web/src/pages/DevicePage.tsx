@@ -6,6 +6,7 @@ import { deviceQuery, elementsQuery, logQuery, projectQuery } from '../api/queri
 import type { Device, Element, LogLine } from '../api/types';
 import { t } from '../i18n/t';
 import { formatAgo, formatDate, formatMoment, formatSpan } from '../time/format';
+import { CompletenessStrip } from '../ui/CompletenessStrip';
 import { byName, nameWithin } from '../ui/names';
 import { PageHead, Panel } from '../ui/Page';
 import { StateMark } from '../ui/StateMark';
@@ -43,6 +44,7 @@ export function DevicePage() {
       </PageHead>
       {device.error ? <Failed error={device.error} retry={() => void device.refetch()} /> : null}
       <Facts device={device.data} zone={zone} />
+      <CompletenessStrip project={project} of={{ device: id }} />
       {elements.error ? (
         <Failed error={elements.error} retry={() => void elements.refetch()} />
       ) : own === undefined ? (

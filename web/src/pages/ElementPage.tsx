@@ -23,6 +23,7 @@ import type { Scene } from '../chart/scene';
 import { gapsUntil, statistics } from '../chart/shape';
 import { t } from '../i18n/t';
 import { now } from '../time/now';
+import { CompletenessStrip } from '../ui/CompletenessStrip';
 import { nameWithin } from '../ui/names';
 import { PageHead } from '../ui/Page';
 import { Failed, Loading } from '../ui/states';
@@ -190,6 +191,7 @@ function ElementView({ project, zone, element }: { project: string; zone: string
         <Caption id={captionId} scene={scene} statistics={found} busy={points.isPlaceholderData} />
       </section>
       <p className="text-[13px] text-muted max-md:hidden">{t('chart.help')}</p>
+      <CompletenessStrip project={project} of={{ element: element.id }} />
     </>
   );
 }

@@ -16,6 +16,8 @@ pub enum Task {
     Demo,
     /// A device's channels become elements of its project.
     Ingest,
+    /// What is old enough is deleted as its project says.
+    Retention,
 }
 
 impl Task {
@@ -25,6 +27,7 @@ impl Task {
             Self::AdminCommand => "admin-command",
             Self::Demo => "demo",
             Self::Ingest => "ingest",
+            Self::Retention => "retention",
         }
     }
 }

@@ -41,10 +41,11 @@ use utoipa::openapi::Schema;
 use utoipa::openapi::path::Parameter;
 use utoipa::openapi::request_body::RequestBody;
 
-pub use answer::{Answer, Created, Empty, Json, Raw, RawKind, SetCookie};
+pub use answer::{Answer, Created, Either, Empty, Forms, Json, Raw, RawKind, SetCookie};
 pub(super) use argument::nullable;
 pub use argument::{
-    Argument, At, BODY_MAX, Body, Given, Headers, Holds, Params, Query, QueryParam, Rest, Source,
+    Argument, At, AtProposal, BODY_MAX, Body, Given, Headers, Holds, Params, Query, QueryParam,
+    Rest, Source,
 };
 pub(super) use credential::{clear_cookie, session_cookie};
 pub(super) use key::denied;

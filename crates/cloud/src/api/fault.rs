@@ -3,13 +3,18 @@
 //! Owns which fault of a room is the client's (and then which field it names) and which is ours. Inner text goes to the
 //! log, never into a problem.
 
+use std::time::Duration;
+
+use super::door::denied;
+use super::id::Time;
 use super::problem::{Code, Problem};
 use crate::access::{AccessError, Failure};
 use crate::fleet::FleetError;
 use crate::pki::PkiError;
 use crate::projects::ProjectsError;
 use crate::series::SeriesError;
-use fieldkeep_store::StoreError;
+use crate::space::SpaceError;
+use fieldkeep_store::{ClockError, StoreError};
 
 /// The access data failed.
 pub(super) fn failure(failure: &Failure) -> Problem {
@@ -44,9 +49,10 @@ pub(super) fn projects(error: ProjectsError) -> Problem {
         ProjectsError::NoProject | ProjectsError::NotFound(_) => Problem::new(Code::NotFound),
         ProjectsError::Invalid { field, reason } => Problem::field(field, reason.to_string()),
         ProjectsError::Limited => Problem::new(Code::Forbidden).detail(error.to_string()),
-        ProjectsError::LocationInUse | ProjectsError::Overlap { .. } => {
-            Problem::new(Code::Conflict).detail(error.to_string())
-        }
+        ProjectsError::LocationInUse
+        | ProjectsError::Overlap { .. }
+        | ProjectsError::Held
+        | ProjectsError::NotHeld => Problem::new(Code::Conflict).detail(error.to_string()),
         ProjectsError::Sql(_)
         | ProjectsError::Keys(_)
         | ProjectsError::Sealed(_)
@@ -85,12 +91,44 @@ pub(super) fn fleet(error: FleetError) -> Problem {
     }
 }
 
+/// What a person asks of a device's clock; `field` is the one that says by how much.
+pub(super) fn clock(error: SeriesError, field: &'static str) -> Problem {
+    match error {
+        SeriesError::Clock(error) => match error {
+            ClockError::NoRecords => Problem::field("first", error.to_string()),
+            ClockError::TooMany => Problem::field("last", error.to_string()),
+            ClockError::Partly { .. } => Problem::field("first", error.to_string()),
+            ClockError::Impossible { .. } => Problem::field(field, error.to_string()),
+            ClockError::NoProposal => Problem::new(Code::NotFound),
+            ClockError::Decided | ClockError::Raced => {
+                Problem::new(Code::Conflict).detail(error.to_string())
+            }
+            ClockError::Store(error) => series(SeriesError::Store(error)),
+        },
+        other => series(other),
+    }
+}
+
 /// Measurements.
 pub(super) fn series(error: SeriesError) -> Problem {
     match error {
+        SeriesError::Clock(_) => clock(error, "first"),
         SeriesError::NoElement | SeriesError::NoDevice => Problem::new(Code::NotFound),
         SeriesError::Projects(inner) => projects(inner),
         SeriesError::Pki(inner) => pki(inner),
+        SeriesError::Ended(inner) => denied(inner),
+        SeriesError::Store(StoreError::RevisionGone) => Problem::new(Code::Gone)
+            .detail(
+                "what changed since then can no longer be told: read everything again and go on from the revision of that \
+                 answer",
+            )
+            .blame("since", "is of another state of this instance, or older than what is kept"),
+        SeriesError::Store(StoreError::EvidenceGone { until }) => Problem::new(Code::Gone)
+            .detail(format!(
+                "what was known before cannot be told for times before {}: the batches of then were removed",
+                Time(until)
+            ))
+            .blame("from", format!("is before {}", Time(until))),
         SeriesError::Store(StoreError::TooManyBuckets { .. }) => {
             Problem::field("buckets", "are too many for this range")
         }
@@ -104,7 +142,54 @@ pub(super) fn series(error: SeriesError) -> Problem {
             | StoreError::Damaged { .. }
             | StoreError::Encryption
             // Only devices begin epochs.
-            | StoreError::TooManyEpochs(_),
+            | StoreError::TooManyEpochs(_)
+            | StoreError::NoRoom,
         ) => Problem::internal("the measurement store failed", &error),
+    }
+}
+
+/// Room on the disk.
+pub(super) fn space(error: SpaceError) -> Problem {
+    match error {
+        SpaceError::Series(inner) => series(inner),
+        SpaceError::Disk(_) | SpaceError::Sql(_) => {
+            Problem::internal("the room on the disk cannot be told", &error)
+        }
+    }
+}
+
+/// The longest that one answer may take: what would take longer is refused, and told what to narrow.
+const QUERY_TIME: Duration = Duration::from_secs(30);
+
+/// Waits for an answer about a range of time.
+pub(super) async fn in_time<T>(
+    work: impl Future<Output = Result<T, SeriesError>>,
+) -> Result<T, Problem> {
+    within(QUERY_TIME, work).await
+}
+
+async fn within<T>(
+    time: Duration,
+    work: impl Future<Output = Result<T, SeriesError>>,
+) -> Result<T, Problem> {
+    match tokio::time::timeout(time, work).await {
+        Ok(done) => done.map_err(series),
+        Err(_) => Err(Problem::new(Code::TooSlow)
+            .detail(format!("an answer may take {} s", time.as_secs()))
+            .blame("to", "is too far from from: ask for less time at once, for fewer elements, or by exports")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_takes_too_long_is_refused_with_advice() {
+        let never = std::future::pending::<Result<(), SeriesError>>();
+        let problem = within(Duration::ZERO, never).await.unwrap_err();
+        assert_eq!(problem.code(), Code::TooSlow);
+        let done = within(Duration::from_secs(60), async { Ok(7) }).await;
+        assert_eq!(done.ok(), Some(7));
     }
 }

@@ -42,6 +42,10 @@ pub enum Code {
     UnsupportedMediaType,
     /// It contradicts what is there.
     Conflict,
+    /// It was there and is no longer kept; `detail` says what can be asked instead.
+    Gone,
+    /// The answer takes too long; `errors` says what to narrow.
+    TooSlow,
     /// Too many of these at once; wait and repeat.
     RateLimited,
     /// A part that is needed is not there at the moment; repeat later.
@@ -52,7 +56,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, for documents and tests.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Unauthenticated,
         Self::SignInFailed,
         Self::LinkInvalid,
@@ -65,6 +69,8 @@ impl Code {
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::Conflict,
+        Self::Gone,
+        Self::TooSlow,
         Self::RateLimited,
         Self::Unavailable,
         Self::Internal,
@@ -86,6 +92,8 @@ impl Code {
             Self::TooLarge => "too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Conflict => "conflict",
+            Self::Gone => "gone",
+            Self::TooSlow => "too_slow",
             Self::RateLimited => "rate_limited",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
@@ -103,7 +111,8 @@ impl Code {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Malformed => StatusCode::BAD_REQUEST,
-            Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Invalid | Self::TooSlow => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Gone => StatusCode::GONE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Conflict => StatusCode::CONFLICT,
@@ -129,6 +138,8 @@ impl Code {
             Self::TooLarge => "The request is too large",
             Self::UnsupportedMediaType => "The body must be JSON",
             Self::Conflict => "This contradicts what is there",
+            Self::Gone => "This is no longer kept",
+            Self::TooSlow => "This would take too long",
             Self::RateLimited => "Too many requests",
             Self::Unavailable => "Not available at the moment",
             Self::Internal => "Something went wrong on our side",
@@ -186,6 +197,16 @@ impl Problem {
         let mut faults = Faults::default();
         faults.add(field, reason);
         faults.into_problem()
+    }
+
+    /// Names a field beside it.
+    #[must_use]
+    pub fn blame(mut self, field: impl Into<String>, reason: impl Into<String>) -> Self {
+        self.errors.push(FieldError {
+            field: field.into(),
+            reason: reason.into(),
+        });
+        self
     }
 
     /// Our own failure: the cause is logged here, once, and nothing of it is told.

@@ -5,16 +5,22 @@
 
 mod app;
 mod auth;
+mod changes;
 mod claims;
+mod clocks;
+mod completeness;
 mod deployments;
 mod devices;
 mod elements;
 mod health;
+mod instance;
 mod live;
 mod locations;
 mod people;
 mod points;
 mod projects;
+mod retention;
+mod tables;
 
 use fieldkeep_protocol::LocationId;
 use http::Method;
@@ -28,6 +34,7 @@ use crate::projects::ProjectsError;
 
 const GET: Method = Method::GET;
 const POST: Method = Method::POST;
+const PUT: Method = Method::PUT;
 const PATCH: Method = Method::PATCH;
 const DELETE: Method = Method::DELETE;
 
@@ -50,6 +57,7 @@ pub fn table() -> Vec<Row> {
     rows.extend(signed_in());
     rows.extend(described());
     rows.extend(measured());
+    rows.extend(kept());
     rows
 }
 
@@ -101,6 +109,12 @@ fn signed_in() -> Vec<Row> {
             "The projects that I am a member of",
         ),
         door(POST, v1!("/projects"), projects::create, "Make a project"),
+        door(
+            GET,
+            v1!("/instance/space"),
+            instance::space,
+            "The room on the disk",
+        ),
     ]
 }
 
@@ -170,6 +184,42 @@ fn described() -> Vec<Row> {
             devices::quarantine,
             "What could not be read",
         ),
+        door(
+            GET,
+            project!("/devices/{device}/completeness"),
+            completeness::of_device,
+            "How complete a device's records are",
+        ),
+        door(
+            GET,
+            project!("/devices/{device}/clock"),
+            clocks::one,
+            "What is known of a device's clock",
+        ),
+        door(
+            POST,
+            project!("/devices/{device}/clock/stamps"),
+            clocks::stamp,
+            "Give records other times",
+        ),
+        door(
+            POST,
+            project!("/devices/{device}/clock/release"),
+            clocks::release,
+            "Believe times as they were sent",
+        ),
+        door(
+            POST,
+            project!("/devices/{device}/clock/proposals/{proposal}/confirm"),
+            clocks::confirm,
+            "Confirm a proposal",
+        ),
+        door(
+            POST,
+            project!("/devices/{device}/clock/proposals/{proposal}/dismiss"),
+            clocks::dismiss,
+            "Dismiss a proposal",
+        ),
         door(GET, project!("/claims"), claims::list, "Claims"),
         door(
             POST,
@@ -206,6 +256,12 @@ fn described() -> Vec<Row> {
             project!("/elements/{element}"),
             elements::change,
             "Change an element",
+        ),
+        door(
+            GET,
+            project!("/elements/{element}/completeness"),
+            completeness::of_element,
+            "How complete an element is",
         ),
         door(
             GET,
@@ -259,9 +315,93 @@ fn measured() -> Vec<Row> {
         ),
         door(
             GET,
+            project!("/exports"),
+            tables::export,
+            "All points of a range, as a file",
+        ),
+        door(
+            GET,
+            project!("/changes"),
+            changes::list,
+            "What changed since a revision",
+        ),
+        door(
+            GET,
             project!("/live"),
             live::stream,
             "New points as they arrive",
+        ),
+    ]
+}
+
+/// How long measurements are kept.
+fn kept() -> Vec<Row> {
+    vec![
+        door(
+            GET,
+            project!("/retention"),
+            retention::project,
+            "How long measurements are kept",
+        ),
+        door(
+            PUT,
+            project!("/retention"),
+            retention::set_project,
+            "Set how long measurements are kept",
+        ),
+        door(
+            GET,
+            project!("/retention/preview"),
+            retention::preview,
+            "What a policy would remove now",
+        ),
+        door(
+            POST,
+            project!("/retention/hold"),
+            retention::hold_project,
+            "Set a legal hold on the project",
+        ),
+        door(
+            POST,
+            project!("/retention/release"),
+            retention::release_project,
+            "Release the project's legal hold",
+        ),
+        door(
+            GET,
+            project!("/deletions"),
+            retention::deletions,
+            "What was deleted",
+        ),
+        door(
+            GET,
+            project!("/elements/{element}/retention"),
+            retention::element,
+            "How long an element is kept",
+        ),
+        door(
+            PUT,
+            project!("/elements/{element}/retention"),
+            retention::set_element,
+            "Set how long an element is kept",
+        ),
+        door(
+            DELETE,
+            project!("/elements/{element}/retention"),
+            retention::follow,
+            "Let an element follow its project",
+        ),
+        door(
+            POST,
+            project!("/elements/{element}/retention/hold"),
+            retention::hold_element,
+            "Set a legal hold on an element",
+        ),
+        door(
+            POST,
+            project!("/elements/{element}/retention/release"),
+            retention::release_element,
+            "Release an element's legal hold",
         ),
     ]
 }

@@ -1,8 +1,11 @@
 //! The front door as a whole, in process, over a real data folder.
 
+mod clocks;
 mod door;
 mod matrix;
 mod measurements;
+mod retention;
 mod samples;
+mod tables;
 mod tenants;
 mod world;

@@ -2,12 +2,13 @@
 //!
 //! The one file that may call the standard library's clocks.
 
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[cfg(any(test, feature = "test-support"))]
 use std::sync::{
     Arc,
-    atomic::{AtomicI64, Ordering},
+    atomic::{AtomicI64, AtomicU8, Ordering},
 };
 
 use fieldkeep_protocol::time::Timestamp;
@@ -21,8 +22,13 @@ pub(super) enum Source {
     Manual {
         start: i64,
         now: Arc<AtomicI64>,
+        /// 0: nobody says, 1: no, 2: yes.
+        synchronised: Arc<AtomicU8>,
     },
 }
+
+/// Where systemd-timesyncd says that it runs, and that it has set the clock.
+const TIME_SERVICE: &str = "/run/systemd/timesync";
 
 impl Source {
     #[expect(
@@ -38,11 +44,29 @@ impl Source {
     #[cfg(any(test, feature = "test-support"))]
     pub(super) fn manual(start: Timestamp) -> (Self, Hands) {
         let now = Arc::new(AtomicI64::new(start.as_micros()));
+        let synchronised = Arc::new(AtomicU8::new(0));
         let source = Self::Manual {
             start: start.as_micros(),
             now: Arc::clone(&now),
+            synchronised: Arc::clone(&synchronised),
         };
-        (source, Hands(now))
+        (source, Hands { now, synchronised })
+    }
+
+    pub(super) fn synchronised(&self) -> Option<bool> {
+        match self {
+            Self::System { .. } => {
+                let service = Path::new(TIME_SERVICE);
+                service
+                    .exists()
+                    .then(|| service.join("synchronized").exists())
+            }
+            #[cfg(any(test, feature = "test-support"))]
+            Self::Manual { synchronised, .. } => match synchronised.load(Ordering::SeqCst) {
+                0 => None,
+                said => Some(said == 2),
+            },
+        }
     }
 
     #[expect(
@@ -68,7 +92,7 @@ impl Source {
         match self {
             Self::System { started } => started.elapsed(),
             #[cfg(any(test, feature = "test-support"))]
-            Self::Manual { start, now } => {
+            Self::Manual { start, now, .. } => {
                 let micros = now.load(Ordering::SeqCst).saturating_sub(*start);
                 Duration::from_micros(u64::try_from(micros).unwrap_or(0))
             }
@@ -79,18 +103,27 @@ impl Source {
 /// Moves a manual [`Clock`](super::Clock).
 #[cfg(any(test, feature = "test-support"))]
 #[derive(Clone, Debug)]
-pub struct Hands(Arc<AtomicI64>);
+pub struct Hands {
+    now: Arc<AtomicI64>,
+    synchronised: Arc<AtomicU8>,
+}
 
 #[cfg(any(test, feature = "test-support"))]
 impl Hands {
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
-        self.0.fetch_add(micros, Ordering::SeqCst);
+        self.now.fetch_add(micros, Ordering::SeqCst);
     }
 
     /// Sets the clock, backwards too.
     pub fn set(&self, to: Timestamp) {
-        self.0.store(to.as_micros(), Ordering::SeqCst);
+        self.now.store(to.as_micros(), Ordering::SeqCst);
+    }
+
+    /// Lets the system's time service say whether it has set the clock.
+    pub fn synchronise(&self, said: bool) {
+        self.synchronised
+            .store(1 + u8::from(said), Ordering::SeqCst);
     }
 }

@@ -14,7 +14,7 @@ use crate::access::{self, Locations, NewApiKey, Role, Task};
 use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
 use crate::pki::NewClaim;
-use crate::serve::Base;
+use crate::serve::{Base, Server};
 
 /// Projects, claims, keys, sign-in links: on the machine that holds the data
 ///
@@ -96,6 +96,17 @@ enum Verb {
         /// The operator's e-mail; on an instance without people this makes the first operator
         email: String,
     },
+    /// Write the measurements' file anew without what is free in it; the server must be stopped
+    #[command(
+        after_help = "Needs room for a second copy of series.db. Example: fieldkeep admin rewrite --data DIR --master-key FILE"
+    )]
+    Rewrite,
+    /// After an upgrade that must not be: put the copies from before it back; the server must be stopped
+    #[command(
+        after_help = "Run it with the older program. What came since stays beside as FILE.newer; loggers resend what \
+                      their journals keep. Example: fieldkeep admin go-back --data DIR --master-key FILE"
+    )]
+    GoBack,
     /// Look at everything that commonly goes wrong; each line is ok or says what to do
     #[command(after_help = "Example: fieldkeep admin doctor --data DIR --master-key FILE")]
     Doctor,
@@ -123,6 +134,30 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     arguments.place.apply(&mut config);
     if matches!(arguments.verb, Verb::Doctor) {
         return doctor::run(&config, arguments.json).await;
+    }
+    if matches!(arguments.verb, Verb::Rewrite) {
+        let bytes = Server::rewrite(&config, Clock::system()).await?;
+        if arguments.json {
+            println!("{}", json!({ "freed_bytes": bytes }));
+        } else {
+            println!(
+                "series.db is {:.1} MiB smaller",
+                bytes as f64 / f64::from(1 << 20)
+            );
+        }
+        return Ok(());
+    }
+    if matches!(arguments.verb, Verb::GoBack) {
+        let files = Server::go_back(&config, Clock::system()).await?;
+        if arguments.json {
+            println!("{}", json!({ "changed": files }));
+        } else if files.is_empty() {
+            println!("nothing is newer than this program: nothing to do");
+        }
+        for file in files.iter().filter(|_| !arguments.json) {
+            println!("{} is as before the upgrade", file.display());
+        }
+        return Ok(());
     }
     let base = Base::existing(&config, Clock::system()).await?;
     let answer = act(&base, arguments.verb).await?;
@@ -182,7 +217,9 @@ async fn act(base: &Base, verb: Verb) -> Result<Answer, Failure> {
                 text: link,
             })
         }
-        Verb::Doctor => Err(Failure::Failed(anyhow!("doctor opens the data itself"))),
+        Verb::Doctor | Verb::Rewrite | Verb::GoBack => {
+            Err(Failure::Failed(anyhow!("opens the data itself")))
+        }
     }
 }
 

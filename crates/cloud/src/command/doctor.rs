@@ -20,8 +20,9 @@ use super::Failure;
 use crate::access::{self, Task};
 use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
-use crate::pki::State;
+use crate::pki::State as DeviceState;
 use crate::serve::Base;
+use crate::space::{Space, State};
 
 const REACH: Duration = Duration::from_secs(5);
 /// Below this much room the doctor speaks up.
@@ -98,6 +99,7 @@ async fn look_inside(base: &Base, checks: &mut Vec<Check>) {
         add(checks, about, outcome);
     }
     add(checks, "devices", devices(base).await);
+    add(checks, "space", space(base).await);
     let backups =
         "there are none yet in this version: stop, copy the data folder, start; keep the key apart";
     add(checks, "backups", Ok(backups.to_owned()));
@@ -189,13 +191,50 @@ async fn reach(roots: &RootCertStore, endpoint: &str, now_s: i64) -> Result<Stri
     ))
 }
 
+/// What the server saw last, and what can be done about it.
+async fn space(base: &Base) -> Result<String> {
+    let Some(report) = Space::last(&base.db).await? else {
+        return Ok("no server has looked at the disk yet".to_owned());
+    };
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    let mut text = format!(
+        "{} % of the disk used, measurements and settings {:.1} GiB",
+        report.used_percent(),
+        gib(report.data_bytes)
+    );
+    if let (Some(growth), Some(full)) = (report.growth_bytes_a_day, report.full()) {
+        text.push_str(&format!(
+            ", {:.2} GiB more a day: full on {}",
+            gib(growth),
+            rfc3339::format(full)
+        ));
+    }
+    if report.state == State::Fine {
+        return Ok(text);
+    }
+    if report.state == State::Full {
+        text.push_str("; new data are refused, devices keep them");
+    }
+    for action in &report.actions {
+        text.push_str(&format!(
+            "\n        {:.2} GiB: {}",
+            gib(action.frees_bytes),
+            action.remedy
+        ));
+    }
+    if report.actions.is_empty() {
+        text.push_str("; nothing here can be freed: give it a larger disk");
+    }
+    bail!("{text}")
+}
+
 async fn devices(base: &Base) -> Result<String> {
     let task = access::system(Task::AdminCommand);
     let (mut active, mut other) = (0, 0);
     for project in base.projects.all(task).await? {
         let session = task.project(project.id);
         for device in base.pki.devices(&session.grant()).await? {
-            *(if device.state == State::Active {
+            *(if device.state == DeviceState::Active {
                 &mut active
             } else {
                 &mut other

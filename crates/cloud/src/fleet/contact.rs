@@ -19,6 +19,8 @@ use crate::pki::DeviceSession;
 const DETAIL: &str = "device_status.detail_sealed";
 /// Gaps between arrivals beyond this are outages, not a plan.
 const LONGEST_PLAN_US: i64 = 86_400 * 1_000_000;
+/// What comes closer together than this belongs to one visit of a device that sleeps.
+const TOGETHER_US: i64 = 30 * 1_000_000;
 
 /// One device's row, with what memory adds.
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub(super) struct Contact {
     pub(super) detail: Detail,
     /// When the last batch came, by the clock that never runs back; only within one connection.
     arrival: Option<Duration>,
+    /// The batches that come now come together, by one exchange: only the time between exchanges is a plan.
+    exchanging: bool,
     unwritten: bool,
 }
 
@@ -112,6 +116,7 @@ impl Contact {
             report_every_us: None,
             detail: Detail::default(),
             arrival: None,
+            exchanging: false,
             unwritten: false,
         }
     }
@@ -119,18 +124,21 @@ impl Contact {
     /// Learns the plan from gaps between arrivals: up at once, down slowly; never below the channels' interval.
     fn arrived(&mut self, at: Duration) {
         if let Some(last) = self.arrival.replace(at) {
-            let gap_us = i64::try_from(at.saturating_sub(last).as_micros()).unwrap_or(i64::MAX);
+            self.learn(i64::try_from(at.saturating_sub(last).as_micros()).unwrap_or(i64::MAX));
+        }
+        self.expect_no_less();
+    }
+
+    fn learn(&mut self, gap_us: i64) {
+        if (0..LONGEST_PLAN_US).contains(&gap_us) {
             let known_us = self.report_every_us.unwrap_or(0);
             let learned_us = if gap_us > known_us {
                 gap_us
             } else {
                 known_us - (known_us - gap_us) / 8
             };
-            if gap_us < LONGEST_PLAN_US {
-                self.report_every_us = Some(learned_us);
-            }
+            self.report_every_us = Some(learned_us);
         }
-        self.expect_no_less();
     }
 
     fn expect_no_less(&mut self) {
@@ -152,8 +160,27 @@ impl Fleet {
         contact.connected = true;
         contact.detail.refused = None;
         contact.arrival = None;
+        contact.exchanging = false;
         contact.unwritten = true;
         Ok(())
+    }
+
+    /// An exchange of the device has begun. Its batches come together; only what lies between its visits is a plan.
+    pub async fn exchanging(&self, session: &DeviceSession) -> Result<(), FleetError> {
+        let stored = self.contact(session.project(), session.device()).await?;
+        let now = self.0.clock.now();
+        let mut contacts = self.contacts();
+        let contact = contacts.entry(session.device()).or_insert(stored);
+        contact.seen = Some(now);
+        contact.detail.refused = None;
+        contact.exchanging = true;
+        contact.unwritten = true;
+        Ok(())
+    }
+
+    /// The exchange has ended.
+    pub fn exchanged(&self, session: &DeviceSession) {
+        self.change(session, |contact, _| contact.exchanging = false);
     }
 
     /// The session has ended.
@@ -184,8 +211,15 @@ impl Fleet {
                 reported.clock_age_s = age_s;
             }
             contact.record = contact.record.max(Some(newest));
-            contact.detail.arrived_us = Some(now.as_micros());
-            contact.arrived(elapsed);
+            let before = contact.detail.arrived_us.replace(now.as_micros());
+            if !contact.exchanging {
+                return contact.arrived(elapsed);
+            }
+            let gap_us = before.map_or(0, |before| now.as_micros().saturating_sub(before));
+            if gap_us >= TOGETHER_US {
+                contact.learn(gap_us);
+            }
+            contact.expect_no_less();
         });
     }
 
@@ -341,7 +375,7 @@ impl Fleet {
                 continue;
             }
             contact.unwritten = false;
-            if !contact.connected {
+            if !contact.connected && !contact.exchanging {
                 contacts.remove(device);
             }
         }

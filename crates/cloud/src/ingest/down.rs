@@ -1,37 +1,48 @@
 //! What the cloud tells a device: the time, and which of its records are missing here.
 
 use fieldkeep_protocol::message::{Ledger, Time};
-use fieldkeep_protocol::{EncodeError, Span, Spans, Timestamp, limits};
+use fieldkeep_protocol::{EncodeError, Span, Spans, limits};
 
 use super::Inner;
 use super::up::Kept;
+use crate::clock::trust::Doubt;
 use crate::pki::DeviceSession;
 use crate::series::SeriesError;
-
-/// Records may be this far ahead of the time they arrive; the store holds those that are further.
-const AHEAD_US: i64 = 86_400 * 1_000_000;
 
 /// Why something cannot be told.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Untold {
     #[error("the measurement store failed")]
     Series(#[from] SeriesError),
+    #[error("this machine's clock is not believed: {0}")]
+    Clock(Doubt),
     #[error("a message cannot be written: {0:?}")]
     Encode(EncodeError),
 }
 
-/// The time as a message, if this cloud's clock can be right. Records of all projects were at most a day ahead when
-/// they came, so one that is more than a day ahead of now proves that the clock has gone back.
-pub(super) async fn time(inner: &Inner) -> Result<Option<Vec<u8>>, Untold> {
-    let now = inner.clock.now();
-    let newest = inner.series.newest().await?;
-    if newest.is_some_and(|newest: Timestamp| newest.saturating_since(now) > AHEAD_US) {
-        return Ok(None);
+/// The time as a message, if this cloud's clock can be right.
+async fn time(inner: &Inner) -> Result<Vec<u8>, Untold> {
+    if let Some(doubt) = inner.series.judge_own_clock().await? {
+        return Err(Untold::Clock(doubt));
     }
+    let now = inner.clock.now();
     let mut bytes = vec![0; limits::TIME_BYTES];
     let length = Time { now }.encode(&mut bytes).map_err(Untold::Encode)?;
     bytes.truncate(length);
-    Ok(Some(bytes))
+    Ok(bytes)
+}
+
+/// The time as a message, or none where there is reason to doubt it, which is logged.
+pub(super) async fn trusted_time(inner: &Inner) -> Option<Vec<u8>> {
+    time(inner)
+        .await
+        .inspect_err(|error| {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "no time is given to devices"
+            );
+        })
+        .ok()
 }
 
 /// The ledger of the epoch that a device keeps, as a message: holes among what it can still send, lowest first.

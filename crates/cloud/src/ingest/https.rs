@@ -1,4 +1,4 @@
-//! The device listener's routes: enrolment with a claim, renewal with a certificate.
+//! The device listener's routes: enrolment with a claim, renewal and exchange with a certificate.
 //!
 //! A certificate is optional in TLS and demanded by the route. Everything unknown is 401 without a device's
 //! certificate and 404 with one. Bodies are bounded before they are read, and every request in time.
@@ -10,10 +10,11 @@ use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Extension, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, FromRequest as _, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use fieldkeep_protocol::limits;
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,8 @@ use crate::pki::{EnrolError, Peer, PkiError, Refused};
 
 const BODY_BYTES: usize = 16 * 1_024;
 const REQUEST: Duration = Duration::from_secs(15);
+/// For a request of a device on a slow radio, and the commit of all that it brings.
+const EXCHANGE: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,7 +62,18 @@ pub(super) fn routes(inner: Arc<Inner>) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn(|request, next| {
+            in_time(REQUEST, request, next)
+        }))
+        .merge(
+            Router::new()
+                .route("/device/1/exchange", post(exchange))
+                .method_not_allowed_fallback(unknown)
+                .layer(DefaultBodyLimit::max(limits::EXCHANGE_BYTES))
+                .layer(middleware::from_fn(|request, next| {
+                    in_time(EXCHANGE, request, next)
+                })),
+        )
         .with_state(inner)
 }
 
@@ -106,13 +120,30 @@ async fn renew(
     }
 }
 
+/// Who it is comes first; a body of a stranger is not read.
+async fn exchange(
+    State(inner): State<Arc<Inner>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let session = match inner.pki.authenticate(&peer).await {
+        Ok(session) => session,
+        Err(refusal) => {
+            inner.turned_away(&peer, &refusal).await;
+            return Err(unauthenticated(&refusal));
+        }
+    };
+    let body = Bytes::from_request(request, &()).await;
+    super::exchange::exchange(&inner, &session, body).await
+}
+
 async fn unknown(State(inner): State<Arc<Inner>>, Extension(peer): Extension<Peer>) -> Problem {
     match inner.pki.authenticate(&peer).await {
         Ok(_) => Problem::new(
             StatusCode::NOT_FOUND,
             "not_found",
             "There is nothing here",
-            "This listener enrols devices and renews their certificates.",
+            "This listener enrols devices, renews their certificates and takes their exchanges.",
         ),
         Err(refusal) => {
             if !peer.chain.is_empty() {
@@ -123,14 +154,14 @@ async fn unknown(State(inner): State<Arc<Inner>>, Extension(peer): Extension<Pee
     }
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST, next.run(request)).await {
+async fn in_time(limit: Duration, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(
             StatusCode::REQUEST_TIMEOUT,
             "timeout",
             "The request took too long",
-            "Send the whole request within 15 seconds.",
+            format!("Send the whole request within {} seconds.", limit.as_secs()),
         )
         .into_response(),
     }

@@ -1,9 +1,12 @@
-//! MQTT 5 framing: bytes in, packets out; answers in, bytes out. No socket, no clock, no device.
+//! MQTT framing: bytes in, packets out; answers in, bytes out. No socket, no clock, no device.
 //!
 //! The one place that knows the library behind it, so that another can take its place. Narrows the protocol to
-//! what an endpoint for loggers needs: version 5, QoS 1 upwards and QoS 0 downwards, no retained messages, no topic
+//! what an endpoint for loggers needs: QoS 1 upwards and QoS 0 downwards, no retained messages, no topic
 //! aliases, no sessions that outlive their connection; a will is read and never published, as nobody could
 //! receive it. What the library leaves open is refused here.
+//!
+//! The client's CONNECT chooses version 5 or 3.1.1. The older one has no reason codes: what is durable or in quarantine
+//! is acknowledged, what is to come back is not and the connection ends.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,14 +15,19 @@ use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::{Connection, ConnectionOptions, Event};
 use mqtt_protocol_core::mqtt::packet::{
     AssignedClientIdentifier, GenericPacketTrait, MaximumQos, Packet, Property, Qos, ReasonString,
-    RetainAvailable, ServerKeepAlive, SessionExpiryInterval, SharedSubscriptionAvailable,
-    SubscriptionIdentifierAvailable, WildcardSubscriptionAvailable, v5_0,
+    ReceiveMaximum, RetainAvailable, ServerKeepAlive, SessionExpiryInterval,
+    SharedSubscriptionAvailable, SubEntry, SubscriptionIdentifierAvailable,
+    WildcardSubscriptionAvailable, v3_1_1, v5_0,
 };
-use mqtt_protocol_core::mqtt::result_code::{MqttError, UnsubackReasonCode};
+use mqtt_protocol_core::mqtt::result_code::{
+    ConnectReturnCode, MqttError, PubackReasonCode, SubackReturnCode, UnsubackReasonCode,
+};
 use mqtt_protocol_core::mqtt::{ArcPayload, Version, role};
 
+use fieldkeep_protocol::puback::Code;
+
 pub(super) use mqtt_protocol_core::mqtt::result_code::{
-    ConnectReasonCode, DisconnectReasonCode, PubackReasonCode, SubackReasonCode,
+    ConnectReasonCode, DisconnectReasonCode, SubackReasonCode,
 };
 
 /// Publishes of one connection that may wait for their answer.
@@ -72,6 +80,10 @@ pub(super) enum Broken {
     Qos,
     #[error("a message asked to be retained")]
     Retain,
+    #[error(
+        "the client's version of MQTT has no way to be told that its message has to come later"
+    )]
+    Unanswerable,
     #[error("the protocol was broken: {0:?}")]
     Protocol(MqttError),
 }
@@ -82,6 +94,7 @@ impl Broken {
         match self {
             Self::Qos => "mqtt_qos",
             Self::Retain => "mqtt_retain",
+            Self::Unanswerable => "mqtt_unanswerable",
             Self::Protocol(MqttError::PacketTooLarge) => "mqtt_packet_too_large",
             Self::Protocol(MqttError::UnsupportedProtocolVersion) => "mqtt_version",
             Self::Protocol(MqttError::ReceiveMaximumExceeded) => "mqtt_receive_maximum",
@@ -99,19 +112,20 @@ impl From<MqttError> for Broken {
 /// One connection's protocol state.
 pub(super) struct Framer {
     connection: Connection<role::Server>,
+    /// The client speaks 3.1.1, known from its CONNECT.
+    is_older: bool,
     output: Vec<u8>,
     silence: Option<Duration>,
 }
 
 impl Framer {
     pub(super) fn new() -> Self {
-        let options = ConnectionOptions::new()
-            .maximum_packet_size_recv(LARGEST_PACKET)
-            .receive_maximum(IN_FLIGHT);
-        let mut connection = Connection::with_options(Version::V5_0, options);
+        let options = ConnectionOptions::new().maximum_packet_size_recv(LARGEST_PACKET);
+        let mut connection = Connection::with_options(Version::Undetermined, options);
         connection.set_auto_ping_response(true);
         Self {
             connection,
+            is_older: false,
             output: Vec::new(),
             silence: None,
         }
@@ -151,7 +165,22 @@ impl Framer {
         keep_alive_s: u16,
         assigned: Option<&str>,
     ) -> Result<(), Broken> {
+        let granted_s = match keep_alive_s {
+            0 => LONGEST_KEEP_ALIVE_S,
+            asked => asked.min(LONGEST_KEEP_ALIVE_S),
+        };
+        self.silence = Some(Duration::from_secs(u64::from(granted_s)) * 3 / 2);
+        if self.is_older {
+            return self.send(
+                v3_1_1::Connack::builder()
+                    .session_present(false)
+                    .return_code(ConnectReturnCode::Accepted)
+                    .build()?,
+            );
+        }
         let mut properties: Vec<Property> = vec![
+            // An older client is held to this by not being read while so many wait.
+            ReceiveMaximum::new(IN_FLIGHT)?.into(),
             SessionExpiryInterval::new(0)?.into(),
             MaximumQos::new(1)?.into(),
             RetainAvailable::new(0)?.into(),
@@ -159,17 +188,12 @@ impl Framer {
             SubscriptionIdentifierAvailable::new(0)?.into(),
             SharedSubscriptionAvailable::new(0)?.into(),
         ];
-        let granted_s = match keep_alive_s {
-            0 => LONGEST_KEEP_ALIVE_S,
-            asked => asked.min(LONGEST_KEEP_ALIVE_S),
-        };
         if granted_s != keep_alive_s {
             properties.push(ServerKeepAlive::new(granted_s)?.into());
         }
         if let Some(assigned) = assigned {
             properties.push(AssignedClientIdentifier::new(assigned)?.into());
         }
-        self.silence = Some(Duration::from_secs(u64::from(granted_s)) * 3 / 2);
         self.send(
             v5_0::Connack::builder()
                 .session_present(false)
@@ -181,6 +205,21 @@ impl Framer {
 
     /// Refuses the session with a sentence for whoever reads the client's log.
     pub(super) fn refuse(&mut self, code: ConnectReasonCode, why: &str) -> Result<(), Broken> {
+        if self.is_older {
+            let code = match code {
+                ConnectReasonCode::ClientIdentifierNotValid => {
+                    ConnectReturnCode::IdentifierRejected
+                }
+                ConnectReasonCode::ServerUnavailable => ConnectReturnCode::ServerUnavailable,
+                _ => ConnectReturnCode::NotAuthorized,
+            };
+            return self.send(
+                v3_1_1::Connack::builder()
+                    .session_present(false)
+                    .return_code(code)
+                    .build()?,
+            );
+        }
         self.send(
             v5_0::Connack::builder()
                 .session_present(false)
@@ -190,11 +229,26 @@ impl Framer {
         )
     }
 
-    pub(super) fn puback(&mut self, packet: u16, code: PubackReasonCode) -> Result<(), Broken> {
+    /// Says what became of a message, or ends the session where the client's version has no word for it.
+    pub(super) fn puback(&mut self, packet: u16, code: Code) -> Result<(), Broken> {
+        if self.is_older {
+            return match code {
+                Code::Durable | Code::Undecodable => {
+                    self.send(v3_1_1::Puback::builder().packet_id(packet).build()?)
+                }
+                Code::NotYourTopic | Code::Quota => Err(Broken::Unanswerable),
+            };
+        }
+        let reason = match code {
+            Code::Durable => PubackReasonCode::Success,
+            Code::NotYourTopic => PubackReasonCode::NotAuthorized,
+            Code::Quota => PubackReasonCode::QuotaExceeded,
+            Code::Undecodable => PubackReasonCode::PayloadFormatInvalid,
+        };
         self.send(
             v5_0::Puback::builder()
                 .packet_id(packet)
-                .reason_code(code)
+                .reason_code(reason)
                 .build()?,
         )
     }
@@ -204,6 +258,18 @@ impl Framer {
         packet: u16,
         codes: Vec<SubackReasonCode>,
     ) -> Result<(), Broken> {
+        if self.is_older {
+            let codes = codes.into_iter().map(|code| match code {
+                SubackReasonCode::GrantedQos0 => SubackReturnCode::SuccessMaximumQos0,
+                _ => SubackReturnCode::Failure,
+            });
+            return self.send(
+                v3_1_1::Suback::builder()
+                    .packet_id(packet)
+                    .return_codes(codes.collect())
+                    .build()?,
+            );
+        }
         self.send(
             v5_0::Suback::builder()
                 .packet_id(packet)
@@ -213,6 +279,9 @@ impl Framer {
     }
 
     pub(super) fn unsuback(&mut self, packet: u16, filters: usize) -> Result<(), Broken> {
+        if self.is_older {
+            return self.send(v3_1_1::Unsuback::builder().packet_id(packet).build()?);
+        }
         self.send(
             v5_0::Unsuback::builder()
                 .packet_id(packet)
@@ -223,6 +292,15 @@ impl Framer {
 
     /// Publishes at QoS 0: a lost connection makes the client ask anew.
     pub(super) fn publish(&mut self, topic: &str, payload: &[u8]) -> Result<(), Broken> {
+        if self.is_older {
+            return self.send(
+                v3_1_1::Publish::builder()
+                    .topic_name(topic)?
+                    .qos(Qos::AtMostOnce)
+                    .payload(payload)
+                    .build()?,
+            );
+        }
         self.send(
             v5_0::Publish::builder()
                 .topic_name(topic)?
@@ -232,7 +310,11 @@ impl Framer {
         )
     }
 
+    /// Says why the session ends. In the older version the end of the connection has to do.
     pub(super) fn disconnect(&mut self, code: DisconnectReasonCode) -> Result<(), Broken> {
+        if self.is_older {
+            return Ok(());
+        }
         self.send(v5_0::Disconnect::builder().reason_code(code).build()?)
     }
 
@@ -266,35 +348,41 @@ impl Framer {
                 client_id: connect.client_id().to_owned(),
                 keep_alive_s: connect.keep_alive(),
             },
-            Packet::V5_0Publish(publish) => {
-                if publish.retain() {
-                    return Err(
-                        self.broken(DisconnectReasonCode::RetainNotSupported, Broken::Retain)
-                    );
-                }
-                let (Qos::AtLeastOnce, Some(packet)) = (publish.qos(), publish.packet_id()) else {
-                    return Err(self.broken(DisconnectReasonCode::QosNotSupported, Broken::Qos));
-                };
-                Input::Publish {
-                    packet,
-                    topic: publish.topic_name().to_owned(),
-                    payload: Payload(publish.payload().clone()),
+            Packet::V3_1_1Connect(connect) => {
+                self.is_older = true;
+                Input::Connect {
+                    client_id: connect.client_id().to_owned(),
+                    keep_alive_s: connect.keep_alive(),
                 }
             }
+            Packet::V5_0Publish(publish) => self.published(
+                (publish.qos(), publish.retain(), publish.packet_id()),
+                publish.topic_name(),
+                publish.payload(),
+            )?,
+            Packet::V3_1_1Publish(publish) => self.published(
+                (publish.qos(), publish.retain(), publish.packet_id()),
+                publish.topic_name(),
+                publish.payload(),
+            )?,
+            Packet::V3_1_1Subscribe(subscribe) => Input::Subscribe {
+                packet: subscribe.packet_id(),
+                filters: filters(subscribe.entries()),
+            },
+            Packet::V3_1_1Unsubscribe(unsubscribe) => Input::Unsubscribe {
+                packet: unsubscribe.packet_id(),
+                filters: unsubscribe.entries().len(),
+            },
             Packet::V5_0Subscribe(subscribe) => Input::Subscribe {
                 packet: subscribe.packet_id(),
-                filters: subscribe
-                    .entries()
-                    .iter()
-                    .map(|entry| entry.topic_filter().to_owned())
-                    .collect(),
+                filters: filters(subscribe.entries()),
             },
             Packet::V5_0Unsubscribe(unsubscribe) => Input::Unsubscribe {
                 packet: unsubscribe.packet_id(),
                 filters: unsubscribe.entries().len(),
             },
-            Packet::V5_0Disconnect(_) => Input::Disconnect,
-            Packet::V5_0Pingreq(_) => return Ok(()),
+            Packet::V5_0Disconnect(_) | Packet::V3_1_1Disconnect(_) => Input::Disconnect,
+            Packet::V5_0Pingreq(_) | Packet::V3_1_1Pingreq(_) => return Ok(()),
             _ => {
                 let why = Broken::Protocol(MqttError::ProtocolError);
                 return Err(self.broken(DisconnectReasonCode::ProtocolError, why));
@@ -302,6 +390,25 @@ impl Framer {
         };
         inputs.push_back(input);
         Ok(())
+    }
+
+    fn published(
+        &mut self,
+        (qos, retain, packet): (Qos, bool, Option<u16>),
+        topic: &str,
+        payload: &ArcPayload,
+    ) -> Result<Input, Broken> {
+        if retain {
+            return Err(self.broken(DisconnectReasonCode::RetainNotSupported, Broken::Retain));
+        }
+        let (Qos::AtLeastOnce, Some(packet)) = (qos, packet) else {
+            return Err(self.broken(DisconnectReasonCode::QosNotSupported, Broken::Qos));
+        };
+        Ok(Input::Publish {
+            packet,
+            topic: topic.to_owned(),
+            payload: Payload(payload.clone()),
+        })
     }
 
     /// Says why to the client, if the session is open, and hands on the reason.
@@ -312,152 +419,12 @@ impl Framer {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn connect() -> Vec<u8> {
-        v5_0::Connect::builder()
-            .client_id("c")
-            .unwrap()
-            .clean_start(true)
-            .keep_alive(10)
-            .build()
-            .unwrap()
-            .to_continuous_buffer()
-    }
-
-    fn publish(qos: Qos, retain: bool) -> Vec<u8> {
-        let mut builder = v5_0::Publish::builder()
-            .topic_name("a/b")
-            .unwrap()
-            .qos(qos)
-            .retain(retain)
-            .payload(&b"hello"[..]);
-        if qos != Qos::AtMostOnce {
-            builder = builder.packet_id(7u16);
-        }
-        builder.build().unwrap().to_continuous_buffer()
-    }
-
-    fn open() -> Framer {
-        let mut framer = Framer::new();
-        let mut inputs = VecDeque::new();
-        framer.feed(&connect(), &mut inputs).unwrap();
-        assert!(matches!(
-            inputs.pop_front(),
-            Some(Input::Connect {
-                keep_alive_s: 10,
-                ..
-            })
-        ));
-        framer.accept(10, None).unwrap();
-        assert_eq!(framer.silence(), Some(Duration::from_secs(15)));
-        framer.output().clear();
-        framer
-    }
-
-    #[test]
-    fn packets_arrive_whole_from_single_bytes() {
-        let mut framer = open();
-        let mut inputs = VecDeque::new();
-        for byte in publish(Qos::AtLeastOnce, false) {
-            assert!(inputs.is_empty());
-            framer.feed(&[byte], &mut inputs).unwrap();
-        }
-        let Some(Input::Publish {
-            packet: 7,
-            topic,
-            payload,
-        }) = inputs.pop_front()
-        else {
-            panic!("no publish");
-        };
-        assert_eq!((topic.as_str(), payload.as_ref()), ("a/b", &b"hello"[..]));
-        framer.puback(7, PubackReasonCode::Success).unwrap();
-        assert_eq!(framer.output().as_slice(), &[0x40, 3, 0, 7, 0]);
-    }
-
-    #[test]
-    fn only_quality_1_without_retain_is_taken() {
-        for (qos, retain, why) in [
-            (Qos::AtMostOnce, false, Broken::Qos),
-            (Qos::ExactlyOnce, false, Broken::Qos),
-            (Qos::AtLeastOnce, true, Broken::Retain),
-        ] {
-            let mut framer = open();
-            let mut inputs = VecDeque::new();
-            assert_eq!(framer.feed(&publish(qos, retain), &mut inputs), Err(why));
-            assert!(inputs.is_empty());
-            assert_eq!(framer.output()[0], 0xe0, "a DISCONNECT says why");
-        }
-    }
-
-    #[test]
-    fn a_large_packet_ends_the_session_before_its_body() {
-        let mut framer = open();
-        // PUBLISH announcing 128 KiB.
-        let error = framer.feed(&[0x32, 0x80, 0x80, 0x08], &mut VecDeque::new());
-        assert_eq!(error, Err(Broken::Protocol(MqttError::PacketTooLarge)));
-        assert_eq!(framer.output().as_slice(), &[0xe0, 1, 0x95]);
-    }
-
-    #[test]
-    fn more_than_the_window_is_refused() {
-        let mut framer = open();
-        let mut inputs = VecDeque::new();
-        for packet in 1..=IN_FLIGHT {
-            let bytes = numbered(packet);
-            framer.feed(&bytes, &mut inputs).unwrap();
-        }
-        let error = framer.feed(&numbered(IN_FLIGHT + 1), &mut inputs);
-        assert_eq!(
-            error,
-            Err(Broken::Protocol(MqttError::ReceiveMaximumExceeded))
-        );
-    }
-
-    fn numbered(packet: u16) -> Vec<u8> {
-        v5_0::Publish::builder()
-            .topic_name("a")
-            .unwrap()
-            .qos(Qos::AtLeastOnce)
-            .packet_id(packet)
-            .payload(&b""[..])
-            .build()
-            .unwrap()
-            .to_continuous_buffer()
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), opened: bool) {
-            let mut framer = if opened { open() } else { Framer::new() };
-            let _ = framer.feed(&bytes, &mut VecDeque::new());
-        }
-
-        #[test]
-        fn no_damaged_packet_makes_it_panic(at in 0usize..64, byte: u8, cut in 0usize..64, kind in 0u8..3) {
-            let mut bytes = match kind {
-                0 => connect(),
-                1 => publish(Qos::AtLeastOnce, false),
-                _ => v5_0::Subscribe::builder()
-                    .packet_id(3u16)
-                    .entries(vec![mqtt_protocol_core::mqtt::packet::SubEntry::new(
-                        "a/b",
-                        mqtt_protocol_core::mqtt::packet::SubOpts::new(),
-                    ).unwrap()])
-                    .build()
-                    .unwrap()
-                    .to_continuous_buffer(),
-            };
-            let at = at % bytes.len();
-            bytes[at] = byte;
-            bytes.truncate(bytes.len() - cut % bytes.len());
-            let mut framer = if kind == 0 { Framer::new() } else { open() };
-            let _ = framer.feed(&bytes, &mut VecDeque::new());
-        }
-    }
+fn filters(entries: &[SubEntry]) -> Vec<String> {
+    entries
+        .iter()
+        .map(|entry| entry.topic_filter().to_owned())
+        .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! One MQTT session of one device, from its first byte to its last.
 //!
-//! Promises: messages are worked on side by side and answered in the order they came; nothing is read while 16 wait,
-//! so a device is slowed down, not dropped; the session ends when its device is disabled, its certificate ends,
+//! Promises: messages are worked on side by side and answered in the order they came; nothing is read while 16 wait
+//! or the project's lane to the disk is full, so a device is slowed down, not dropped; the session ends when its device is disabled, its certificate ends,
 //! a newer session of the device opens, the client is silent for too long, or the server stops.
 
 use std::collections::VecDeque;
@@ -191,7 +191,10 @@ async fn live(
         if let Err(end) = link.flush().await {
             return end;
         }
-        let may_read = link.inputs.is_empty() && working.len() < usize::from(IN_FLIGHT);
+        // With work of its own under way, a device of a project whose lane is full is not read: each answer looks again.
+        let is_crowded = !working.is_empty() && inner.series.is_crowded(session);
+        let may_read =
+            link.inputs.is_empty() && working.len() < usize::from(IN_FLIGHT) && !is_crowded;
         let paused = rate.paused_until();
         tokio::select! {
             biased;
@@ -320,21 +323,9 @@ async fn send_time(
     link: &mut Link<impl AsyncRead + AsyncWrite + Unpin + Send>,
     session: &DeviceSession,
 ) -> Result<(), End> {
-    match down::time(inner).await {
-        Ok(Some(time)) => link.tell(session, Down::Time, &time),
-        Ok(None) => {
-            tracing::error!(
-                "this machine's clock is behind the newest records: no time is given to devices"
-            );
-            Ok(())
-        }
-        Err(error) => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the clock cannot be judged: no time is given to devices"
-            );
-            Ok(())
-        }
+    match down::trusted_time(inner).await {
+        Some(time) => link.tell(session, Down::Time, &time),
+        None => Ok(()),
     }
 }
 

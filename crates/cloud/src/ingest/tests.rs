@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 mod enrolment;
+mod exchange;
 mod poison;
 mod sessions;
 pub(crate) mod station;

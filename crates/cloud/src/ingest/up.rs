@@ -4,30 +4,44 @@
 //! 0x99 so that the device goes on, and that everything else which fails is answered 0x97: keep, come back.
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use fieldkeep_protocol::batch::Batch;
 use fieldkeep_protocol::channels::Kind;
+use fieldkeep_protocol::exchange::Acknowledged;
 use fieldkeep_protocol::message::{Level, LogLine, State};
+use fieldkeep_protocol::puback::Code;
 use fieldkeep_protocol::seal::Seal;
 use fieldkeep_protocol::topic::{self, Up};
 use fieldkeep_protocol::{Epoch, Timestamp, limits};
-use fieldkeep_store::{AppendError, ChannelTable, Outcome, StoreError};
+use fieldkeep_store::{AppendError, ChannelTable, Outcome as Filed, StoreError};
 
 use super::Inner;
-use super::mqtt::{Payload, PubackReasonCode};
+use super::mqtt::Payload;
 use crate::access::{Task, Write, system};
 use crate::fleet::FleetError;
 use crate::pki::{DeviceSession, PkiError};
 use crate::projects::{ChannelDescription, DeviceChannels, ProjectsError, ValueKind};
+use crate::series::SeriesError;
 
 /// 2000-01-01T00:00:00Z: the store holds what is older, so no readable record is before this.
 const FIRST_RECORD: Timestamp = Timestamp::from_micros(946_684_800_000_000);
 
-/// The answer to one message.
+/// The answer to one published message.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) packet: u16,
-    pub(super) code: PubackReasonCode,
+    pub(super) code: Code,
     /// The device said what it keeps: tell it what is missing, once all before this is answered.
     pub(super) ledger: Option<Kept>,
+}
+
+/// What became of one message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome {
+    pub(super) code: Code,
+    /// The device said what it keeps.
+    pub(super) ledger: Option<Kept>,
+    /// The records of a batch that is durable now.
+    pub(super) stored: Option<Acknowledged>,
 }
 
 /// What a device's journal holds.
@@ -46,6 +60,8 @@ enum Unkept {
         code: &'static str,
         reason: &'static str,
     },
+    #[error("the device has used up what it may ask of this cloud for now")]
+    Quota,
     #[error("the disk is full")]
     Full(#[source] StoreError),
     #[error("the measurement store failed")]
@@ -54,6 +70,8 @@ enum Unkept {
     Pki(#[from] PkiError),
     #[error("the device's channels cannot be bound")]
     Projects(#[from] ProjectsError),
+    #[error("the change cannot be told")]
+    Series(#[from] SeriesError),
     #[error("the device's log cannot be written")]
     Fleet(#[from] FleetError),
 }
@@ -80,7 +98,7 @@ impl From<fieldkeep_protocol::DecodeError> for Unkept {
     }
 }
 
-/// Keeps one message and says how to answer it.
+/// Keeps one published message and says how to answer it.
 pub(super) async fn receive(
     inner: &Inner,
     session: &DeviceSession,
@@ -88,54 +106,86 @@ pub(super) async fn receive(
     topic: String,
     payload: Payload,
 ) -> Answer {
-    let mut answer = Answer {
-        packet,
-        code: PubackReasonCode::Success,
-        ledger: None,
-    };
-    let up = match topic::parse(&topic) {
-        Some((device, up)) if device == session.device() => up,
+    let (code, ledger) = match topic::parse(&topic) {
+        Some((device, up)) if device == session.device() => {
+            let outcome = keep(inner, session, up, payload.as_ref()).await;
+            (outcome.code, outcome.ledger)
+        }
         _ => {
             not_yours(inner, session, &topic).await;
-            answer.code = PubackReasonCode::NotAuthorized;
-            return answer;
+            (Code::NotYourTopic, None)
         }
     };
+    Answer {
+        packet,
+        code,
+        ledger,
+    }
+}
+
+/// Keeps one message of a device.
+pub(super) async fn keep(inner: &Inner, session: &DeviceSession, up: Up, bytes: &[u8]) -> Outcome {
     inner.fleet.seen(session);
-    let bytes = payload.as_ref();
+    let mut outcome = Outcome {
+        code: Code::Durable,
+        ledger: None,
+        stored: None,
+    };
     let kept = match up {
-        Up::Batch => batch(inner, session, bytes).await,
+        _ if !may_work(inner, session, up, bytes) => Err(Unkept::Quota),
+        Up::Batch => batch(inner, session, bytes)
+            .await
+            .map(|stored| outcome.stored = Some(stored)),
         Up::Channels => channels(inner, session, bytes).await,
         Up::Seal => seal(inner, session, bytes).await,
-        Up::State => state(inner, session, bytes).map(|kept| answer.ledger = Some(kept)),
+        Up::State => state(inner, session, bytes).map(|kept| outcome.ledger = Some(kept)),
         Up::Log => log(inner, session, bytes).await,
     };
     if let Err(unkept) = kept {
-        answer.code = refuse(inner, session, up, bytes, &unkept).await;
+        outcome.code = refuse(inner, session, up, bytes, &unkept).await;
     }
-    answer
+    outcome
 }
 
-async fn batch(inner: &Inner, session: &DeviceSession, bytes: &[u8]) -> Result<(), Unkept> {
+/// Whether the device has credit for what these bytes may cost.
+fn may_work(inner: &Inner, session: &DeviceSession, up: Up, bytes: &[u8]) -> bool {
+    let cells = match up {
+        Up::Batch => Batch::announced(bytes),
+        Up::Channels | Up::Seal | Up::State | Up::Log => 0,
+    };
+    inner
+        .quota
+        .charge(session.device(), cells, inner.clock.elapsed())
+}
+
+async fn batch(
+    inner: &Inner,
+    session: &DeviceSession,
+    bytes: &[u8],
+) -> Result<Acknowledged, Unkept> {
     let receipt = inner.series.append(session, bytes).await?;
-    if receipt.outcome != Outcome::Duplicate && !receipt.held {
+    if receipt.outcome != Filed::Duplicate && !receipt.held {
         inner.fleet.stored(session, receipt.to, receipt.clock);
     }
     let (first, last) = (receipt.range.first, receipt.range.end().saturating_sub(1));
-    if let Outcome::Fork { branch } = receipt.outcome {
+    if let Filed::Fork { branch } = receipt.outcome {
         let text = format!(
             "Records {first} to {last} were stored before with other content; both are kept (branch {branch}). \
              Has the device's storage been copied or restored?"
         );
         line(inner, session, Level::Warning, "fork", &text).await;
     }
-    if receipt.held && receipt.outcome == Outcome::Stored {
+    if receipt.held && receipt.outcome == Filed::Stored {
         let text = format!(
             "Records {first} to {last} are held back: the device's clock was not set, or their times cannot be true."
         );
         line(inner, session, Level::Warning, "held", &text).await;
     }
-    Ok(())
+    Ok(Acknowledged {
+        epoch: receipt.epoch,
+        first,
+        last,
+    })
 }
 
 async fn channels(inner: &Inner, session: &DeviceSession, bytes: &[u8]) -> Result<(), Unkept> {
@@ -187,6 +237,9 @@ async fn bind(inner: &Inner, session: &DeviceSession, table: &ChannelTable) -> R
         from: FIRST_RECORD,
     };
     let bound = inner.projects.bind_channels(&grant, described).await?;
+    if !bound.new.is_empty() {
+        inner.series.bound(session).await?;
+    }
     if bound.refused > 0 {
         let text = format!(
             "{} new channels got no element: this device has had too many. Their records are kept.",
@@ -249,10 +302,17 @@ async fn refuse(
     up: Up,
     bytes: &[u8],
     unkept: &Unkept,
-) -> PubackReasonCode {
-    let Unkept::Unreadable { code, reason } = unkept else {
-        failed(session, up, unkept);
-        return PubackReasonCode::QuotaExceeded;
+) -> Code {
+    let (code, reason) = match unkept {
+        Unkept::Unreadable { code, reason } => (code, reason),
+        Unkept::Quota => {
+            slowed(inner, session, unkept).await;
+            return Code::Quota;
+        }
+        _ => {
+            failed(session, up, unkept);
+            return Code::Quota;
+        }
     };
     if let Some(unlogged) = inner.may_log() {
         tracing::warn!(
@@ -265,9 +325,10 @@ async fn refuse(
             "message quarantined"
         );
     }
+    inner.quota.fine(session.device());
     if let Err(error) = inner.series.quarantine(session, code, bytes).await {
         failed(session, up, &error);
-        return PubackReasonCode::QuotaExceeded;
+        return Code::Quota;
     }
     let text = format!(
         "A {} message of {} bytes was put into quarantine: {reason}.",
@@ -275,7 +336,22 @@ async fn refuse(
         bytes.len()
     );
     line(inner, session, Level::Warning, code, &text).await;
-    PubackReasonCode::PayloadFormatInvalid
+    Code::Undecodable
+}
+
+/// A device that asks for too much at a time is told to come back, and so are its people, sparingly.
+async fn slowed(inner: &Inner, session: &DeviceSession, unkept: &Unkept) {
+    if let Some(unlogged) = inner.may_log() {
+        tracing::warn!(
+            device.id = %session.device(),
+            project.id = %session.project(),
+            reason = "device_quota",
+            unlogged,
+            "message not taken for now"
+        );
+        let text = format!("A message was not taken for now: {unkept}.");
+        line(inner, session, Level::Warning, "device_quota", &text).await;
+    }
 }
 
 fn failed(session: &DeviceSession, up: Up, error: &(dyn std::error::Error + 'static)) {

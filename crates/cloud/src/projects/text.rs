@@ -36,6 +36,15 @@ pub enum Invalid {
     /// Ends before it begins.
     #[error("must be later than the beginning")]
     NotAfter,
+    /// Not a number of days.
+    #[error("must be from 1 to 36525 days, or null for ever")]
+    Days,
+    /// A coarser tier would go before a finer one.
+    #[error("must not be shorter than that of the finer data, or null for ever")]
+    ShorterThanFiner,
+    /// Not a reason.
+    #[error("needs 1 to 1000 characters that say why")]
+    Reason,
     /// A grant limited to locations must say at which of them.
     #[error("must be one of the locations that your access is limited to")]
     OutOfReach,
@@ -46,6 +55,17 @@ pub(super) fn name<'a>(field: &'static str, text: &'a str) -> Result<&'a str, Pr
         field,
         reason: Invalid::Name,
     })
+}
+
+/// Why somebody did something, for whoever asks later.
+pub(super) fn reason<'a>(field: &'static str, text: &'a str) -> Result<&'a str, ProjectsError> {
+    let text = text.trim();
+    let sound = !text.is_empty()
+        && text.chars().count() <= 1_000
+        && !text
+            .chars()
+            .any(|letter| letter.is_control() && letter != '\n');
+    check(sound, field, Invalid::Reason, text)
 }
 
 /// UCUM's case-sensitive form is printable ASCII without spaces; empty stands for no unit.

@@ -119,6 +119,7 @@ impl Running {
             pki: base.pki.clone(),
             fleet: self.server.fleet.clone(),
             series: self.server.series.clone(),
+            space: self.server.space.clone(),
             db: base.db.clone(),
             stopping: shutdown.signal(),
         });
@@ -160,6 +161,14 @@ impl Running {
             .spawn(async move { pki.run(&ours, &name).await });
         let fleet = self.server.fleet.clone();
         self.chores.spawn(async move { fleet.run().await });
+        let series = self.server.series.clone();
+        self.chores
+            .spawn(async move { series.watch_clocks().await });
+        let space = self.server.space.clone();
+        self.chores.spawn(async move { space.run().await });
+        let series = self.server.series.clone();
+        self.chores
+            .spawn(async move { series.keep_to_retention().await });
         if let Some(own) = own {
             self.chores.spawn(own.watch());
         }

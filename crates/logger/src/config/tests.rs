@@ -34,6 +34,9 @@ interval = "soon"
 batch_records = 5000
 batch_age = "9999d"
 batch_bytes = 3
+[link]
+mode = "pigeon"
+interval = "1ms"
 [journal]
 max_bytes = "1KiB"
 keep_days = "many"
@@ -51,6 +54,8 @@ sed = 4
 logger.toml: reporting.batch_records: must be a whole number from 1 to 4096, not 5000
 logger.toml: reporting.batch_age: must be between 100ms and 86400s, not "9999d"
 logger.toml: reporting.batch_bytes: is not a key of this file
+logger.toml: link.mode: must be session or exchange, not "pigeon"
+logger.toml: link.interval: must be between 1s and 86400s, not "1ms"
 logger.toml: journal.max_bytes: must be between 1048576 and 1099511627776 bytes, not "1KiB"
 logger.toml: journal.keep_days: must be a whole number from 1 to 36500, not "many"
 logger.toml: driver[0].kind: must be host, replay or simulated, not "modbus"

@@ -146,7 +146,7 @@ fn ledger(epoch: u64, next: u64) -> Vec<u8> {
 
 /// A session that is ready to deliver.
 fn ready(window: u16) -> (Session, Peer) {
-    let (mut session, mut peer) = (Session::begin(device(), false, 0), Peer::new());
+    let (mut session, mut peer) = (Session::begin(Way::Mqtt, device(), false, 0), Peer::new());
     exchange(&mut session, &mut peer, 0);
     assert!(
         matches!(peer.received.pop(), Some(Packet::V5_0Connect(c)) if c.client_id() == device().to_string())
@@ -224,7 +224,7 @@ fn not_your_topic_ends_the_session_as_refused() {
 
 #[test]
 fn an_unset_clock_sends_nothing_until_the_time_is_known_and_the_server_checked() {
-    let (mut session, mut peer) = (Session::begin(device(), true, 0), Peer::new());
+    let (mut session, mut peer) = (Session::begin(Way::Mqtt, device(), true, 0), Peer::new());
     exchange(&mut session, &mut peer, 0);
     peer.received.clear();
     peer.accept(16);
@@ -248,7 +248,7 @@ fn an_unset_clock_sends_nothing_until_the_time_is_known_and_the_server_checked()
 
 #[test]
 fn silence_ends_what_waits() {
-    let mut session = Session::begin(device(), false, 0);
+    let mut session = Session::begin(Way::Mqtt, device(), false, 0);
     assert_eq!(session.poll_timeout(), Some(ACCEPT_US));
     session.handle_timeout(ACCEPT_US);
     assert!(matches!(
@@ -285,7 +285,7 @@ fn a_quiet_session_is_kept_alive_and_a_dead_one_noticed() {
 #[test]
 fn nonsense_ends_the_session_and_panics_nowhere() {
     for byte in 0..=255u8 {
-        let mut session = Session::begin(device(), false, 0);
+        let mut session = Session::begin(Way::Mqtt, device(), false, 0);
         session.take_output();
         session.handle_bytes(
             &[byte, 3, 0, 0, 0, byte, byte, byte, 255, 255, 255, 255, 255],

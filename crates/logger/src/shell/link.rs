@@ -1,4 +1,4 @@
-//! Owns the line to the cloud: when to connect, to renew the certificate and to wait, and the sockets of a session.
+//! Owns the line to the cloud: when to connect, to renew the certificate and to wait, and the sockets of a session or a visit.
 //! Promises that only this side dials, that the server has passed its check before anything is sent, and that every end
 //! of a session is logged with its reason.
 
@@ -8,12 +8,13 @@ use fieldkeep_protocol::{ClockQuality, message::Level};
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, ServerName};
 
-use super::transport::{self, Ended};
+use super::{desk::Ended, exchange, transport};
 use crate::{
     backoff::Backoff,
     identity::Identity,
     logger::{Shared, chance},
     reach, renew,
+    session::Way,
     status::LinkState,
     tls,
 };
@@ -57,7 +58,7 @@ pub(crate) async fn run(shared: &Shared) {
     let mut renewal = Renewal::default();
     let mut phase = shared.phase.subscribe();
     loop {
-        let again_at_once = match attempt(shared, &mut renewal).await {
+        let in_order = match attempt(shared, &mut renewal).await {
             Ok(ended) => {
                 if ended.was_ready {
                     backoff.reset();
@@ -74,11 +75,17 @@ pub(crate) async fn run(shared: &Shared) {
         if shared.is_draining() {
             return;
         }
-        if again_at_once {
-            continue;
-        }
-        shared.set_link(LinkState::Waiting);
-        let wait = backoff.next(chance());
+        let wait = match (in_order, shared.config.link.way) {
+            (true, Way::Mqtt) => continue,
+            (true, Way::Exchange) => {
+                shared.set_link(LinkState::Resting);
+                shared.config.link.interval
+            }
+            (false, _) => {
+                shared.set_link(LinkState::Waiting);
+                backoff.next(chance())
+            }
+        };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             // Winding up is worth one attempt more, if there is something to deliver.
@@ -142,7 +149,8 @@ async fn attempt(shared: &Shared, renewal: &mut Renewal) -> Result<Ended, Failur
     let identity = credentials.identity.for_tls();
     let config = tls::client_config(Arc::clone(&credentials.roots), Some(identity), now_s)
         .map_err(Failure::new)?;
-    let endpoint = &shared.enrolment.mqtt;
+    let way = shared.config.link.way;
+    let endpoint = shared.enrolment.endpoint(way);
     let stream = Box::pin(reach::connect(endpoint, config))
         .await
         .map_err(|error| Failure {
@@ -155,7 +163,10 @@ async fn attempt(shared: &Shared, renewal: &mut Renewal) -> Result<Ended, Failur
         name: ServerName::try_from(endpoint.host.clone()).map_err(Failure::new)?,
     };
     shared.set_link(LinkState::Agreeing);
-    Ok(Box::pin(transport::run(shared, &credentials, &server, stream)).await)
+    Ok(match way {
+        Way::Mqtt => Box::pin(transport::run(shared, &credentials, &server, stream)).await,
+        Way::Exchange => Box::pin(exchange::run(shared, &credentials, &server, stream)).await,
+    })
 }
 
 fn load(shared: &Shared) -> Result<Credentials, Failure> {

@@ -82,6 +82,20 @@ impl<'a> Batch<'a> {
         })
     }
 
+    /// How many cells and times a batch announces, by its head alone: what [`Batch::decode`] of these bytes may cost at
+    /// most. 0 where the head is unreadable, which costs nothing.
+    pub fn announced(bytes: &'a [u8]) -> u64 {
+        let read = || {
+            let mut reader = open(bytes, limits::BATCH_BYTES, 12)?;
+            let count = read_header(&mut reader)?.count;
+            read_steps(count as usize, &mut reader)?;
+            TimeData::read(&mut reader)?;
+            let columns = reader.array()?.min(limits::CHANNELS) as u64;
+            Ok::<u64, DecodeError>(u64::from(count) * (columns + 1))
+        };
+        read().unwrap_or(0)
+    }
+
     /// What the batch says of all its records.
     pub fn header(&self) -> &Header {
         &self.header

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use fieldkeep_protocol::DecodeError;
 use fieldkeep_protocol::batch::Batch;
 use fieldkeep_protocol::channels::Channels;
+use fieldkeep_protocol::exchange::{Answer, Request};
 use fieldkeep_protocol::message::{Ledger, LogLine, State, Time};
 use fieldkeep_protocol::seal::Seal;
 
@@ -30,6 +31,8 @@ pub(crate) fn decode(name: &str, bytes: &[u8]) -> Result<(), DecodeError> {
         Some("log") => LogLine::decode(bytes).map(drop),
         Some("ledger") => Ledger::decode(bytes).map(drop),
         Some("time") => Time::decode(bytes).map(drop),
+        Some("exchange") => Request::decode(bytes).map(drop),
+        Some("exchanged") => Answer::decode(bytes).map(drop),
         _ => panic!("{name}: begins with no kind of message"),
     }
 }
@@ -110,7 +113,13 @@ fn floats(values: [f64; 3]) -> Vec<u8> {
 }
 
 fn cases() -> Vec<(&'static str, Vec<u8>)> {
-    [batch_frames(), batch_columns(), other_messages()].concat()
+    [
+        batch_frames(),
+        batch_columns(),
+        other_messages(),
+        exchanges(),
+    ]
+    .concat()
 }
 
 fn batch_frames() -> Vec<(&'static str, Vec<u8>)> {
@@ -318,6 +327,59 @@ fn other_messages() -> Vec<(&'static str, Vec<u8>)> {
         (
             "time-byte-after-end",
             [encoded(|out| samples::TIME.encode(out)), vec![0]].concat(),
+        ),
+    ]
+}
+
+fn exchanges() -> Vec<(&'static str, Vec<u8>)> {
+    let message = |kind: &str, content: &[u8]| array(&[text(kind), bytes(content)]);
+    let request = |messages: &[Vec<u8>]| array(&[uint(1), array(messages)]);
+    let answer = |codes: usize, rows: &[[u64; 3]], messages: &[Vec<u8>]| {
+        let rows: Vec<_> = rows.iter().map(|row| array(&row.map(uint))).collect();
+        array(&[
+            uint(1),
+            bytes(&vec![0; codes]),
+            array(&rows),
+            array(messages),
+        ])
+    };
+    let logs = vec![message("log", b""); 65];
+    let states = vec![message("state", b""); 17];
+    vec![
+        ("exchange-version-2", array(&[uint(2), array(&[])])),
+        ("exchange-messages-65", request(&logs)),
+        ("exchange-states-17", request(&states)),
+        ("exchange-kind-down", request(&[message("time", b"")])),
+        (
+            "exchange-kind-of-number",
+            request(&[array(&[uint(0), bytes(b"")])]),
+        ),
+        (
+            "exchange-message-too-long",
+            request(&[message("batch", &[0; 65_537])]),
+        ),
+        (
+            "exchange-message-as-text",
+            request(&[array(&[text("log"), text("")])]),
+        ),
+        ("exchange-byte-after-end", [request(&[]), vec![0]].concat()),
+        ("exchanged-codes-65", answer(65, &[], &[])),
+        (
+            "exchanged-rows-touch",
+            answer(2, &[[7, 0, 9], [7, 10, 10]], &[]),
+        ),
+        ("exchanged-row-ends-first", answer(1, &[[7, 9, 8]], &[])),
+        (
+            "exchanged-epochs-descend",
+            answer(2, &[[7, 0, 9], [6, 20, 30]], &[]),
+        ),
+        (
+            "exchanged-kind-up",
+            answer(1, &[], &[message("batch", b"")]),
+        ),
+        (
+            "exchanged-messages-18",
+            answer(1, &[], &vec![message("time", b""); 18]),
         ),
     ]
 }

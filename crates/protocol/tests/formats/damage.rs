@@ -5,6 +5,7 @@
 
 use fieldkeep_protocol::batch::{self, Batch, ColumnInput};
 use fieldkeep_protocol::channels::{self, Channels};
+use fieldkeep_protocol::exchange::{Answer, Request};
 use fieldkeep_protocol::limits;
 use fieldkeep_protocol::message::{Ledger, LogLine, State, Time};
 use fieldkeep_protocol::seal::{self, Seal};
@@ -55,6 +56,8 @@ fn good() -> Vec<(&'static str, Vec<u8>)> {
         ("log", encoded(|out| samples::LOG.encode(out))),
         ("ledger", encoded(|out| samples::LEDGER.encode(out))),
         ("time", encoded(|out| samples::TIME.encode(out))),
+        ("exchange", samples::exchange_bytes()),
+        ("exchanged", samples::exchanged_bytes()),
     ]
 }
 
@@ -81,6 +84,18 @@ fn exhaust(kind: &str, bytes: &[u8]) {
         "state" => encoded(|out| State::decode(bytes).unwrap().encode(out)),
         "log" => encoded(|out| LogLine::decode(bytes).unwrap().encode(out)),
         "time" => encoded(|out| Time::decode(bytes).unwrap().encode(out)),
+        "exchange" => {
+            let request = Request::decode(bytes).unwrap();
+            let messages: Vec<_> = request.messages.iter().collect();
+            assert_eq!(messages.len(), request.messages.len());
+            encoded(|out| Request::encode(&messages, out))
+        }
+        "exchanged" => {
+            let answer = Answer::decode(bytes).unwrap();
+            let rows: Vec<_> = answer.acknowledged.iter().collect();
+            let messages: Vec<_> = answer.messages.iter().collect();
+            encoded(|out| Answer::encode(answer.outcomes, &rows, &messages, out))
+        }
         _ => panic!("{kind} is no kind of message"),
     };
     assert_eq!(again, bytes, "{kind} has two encodings");
@@ -161,6 +176,8 @@ fn too_long_is_refused_before_anything_else() {
         ("log", limits::LOG_BYTES),
         ("ledger", limits::LEDGER_BYTES),
         ("time", limits::TIME_BYTES),
+        ("exchange", limits::EXCHANGE_BYTES),
+        ("exchanged", limits::EXCHANGE_ANSWER_BYTES),
     ];
     for (kind, limit) in limits {
         assert_eq!(

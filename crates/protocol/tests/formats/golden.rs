@@ -9,8 +9,10 @@ use std::path::PathBuf;
 
 use fieldkeep_protocol::batch::{self, Batch};
 use fieldkeep_protocol::channels::Channels;
+use fieldkeep_protocol::exchange::{Answer, Request};
 use fieldkeep_protocol::message::{Ledger, LogLine, State, Time};
 use fieldkeep_protocol::seal::Seal;
+use fieldkeep_protocol::topic::{Down, Up};
 
 use crate::cbor::Parts;
 use crate::samples::{self, Content, encoded};
@@ -134,4 +136,27 @@ fn messages_v1() {
     assert_eq!(Ledger::decode(&bytes), Ok(samples::LEDGER));
     let bytes = golden("time-v1.hex", &encoded(|out| samples::TIME.encode(out)));
     assert_eq!(Time::decode(&bytes), Ok(samples::TIME));
+}
+
+#[test]
+fn exchange_v1() {
+    let bytes = golden("exchange-v1.hex", &samples::exchange_bytes());
+    let request = Request::decode(&bytes).unwrap();
+    let messages: Vec<_> = request.messages.iter().collect();
+    let kinds: Vec<_> = messages.iter().map(|message| message.kind).collect();
+    assert_eq!(kinds, [Up::State, Up::Channels, Up::Batch, Up::Log]);
+    assert_eq!(State::decode(messages[0].bytes), Ok(samples::STATE));
+    assert_eq!(messages[1].bytes, samples::channels_bytes());
+    assert_eq!(messages[2].bytes, Parts::plain().build());
+    assert_eq!(messages[3].bytes, b"?");
+
+    let bytes = golden("exchanged-v1.hex", &samples::exchanged_bytes());
+    let answer = Answer::decode(&bytes).unwrap();
+    assert_eq!(answer.outcomes, [0, 0, 0x97, 0x99]);
+    assert!(answer.acknowledged.iter().eq(samples::ACKNOWLEDGED));
+    let messages: Vec<_> = answer.messages.iter().collect();
+    assert_eq!(messages[0].kind, Down::Time);
+    assert_eq!(Time::decode(messages[0].bytes), Ok(samples::TIME));
+    assert_eq!(messages[1].kind, Down::Ledger);
+    assert_eq!(Ledger::decode(messages[1].bytes), Ok(samples::LEDGER));
 }

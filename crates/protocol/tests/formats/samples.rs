@@ -2,9 +2,11 @@
 
 use fieldkeep_protocol::batch::{self, Cell, ColumnInput, Header, Step};
 use fieldkeep_protocol::channels::{self, Channel, Kind};
+use fieldkeep_protocol::exchange::{Acknowledged, Answer, Message, Request};
 use fieldkeep_protocol::message::{Ledger, Level, LogLine, State, Time};
 use fieldkeep_protocol::seal::{self, Payload};
-use fieldkeep_protocol::{ClockQuality, Epoch, Flag, Reason, Span, Spans, Timestamp};
+use fieldkeep_protocol::topic::{Down, Up};
+use fieldkeep_protocol::{ClockQuality, Epoch, Flag, Reason, Span, Spans, Timestamp, limits};
 
 /// The epoch of all samples.
 pub(crate) const EPOCH: Epoch = Epoch(0xfedc_ba98_7654_3210);
@@ -13,7 +15,7 @@ pub(crate) const EPOCH: Epoch = Epoch(0xfedc_ba98_7654_3210);
 pub(crate) fn encoded<E: std::fmt::Debug>(
     encode: impl FnOnce(&mut [u8]) -> Result<usize, E>,
 ) -> Vec<u8> {
-    let mut out = vec![0; 65_536];
+    let mut out = vec![0; limits::EXCHANGE_BYTES];
     let length = encode(&mut out).unwrap();
     out.truncate(length);
     out
@@ -218,3 +220,53 @@ pub(crate) const LEDGER: Ledger<'static> = Ledger {
 pub(crate) const TIME: Time = Time {
     now: Timestamp::from_micros(1_767_225_600_123_456),
 };
+
+/// The exchange's request: a state, a table, a batch and bytes that are no log line.
+pub(crate) fn exchange_bytes() -> Vec<u8> {
+    let (state, batch) = (
+        encoded(|out| STATE.encode(out)),
+        crate::cbor::Parts::plain().build(),
+    );
+    let message = |kind, bytes| Message { kind, bytes };
+    let table = channels_bytes();
+    let messages = [
+        message(Up::State, &state[..]),
+        message(Up::Channels, &table),
+        message(Up::Batch, &batch),
+        message(Up::Log, b"?"),
+    ];
+    encoded(|out| Request::encode(&messages, out))
+}
+
+/// What that request's batch made durable.
+pub(crate) const ACKNOWLEDGED: [Acknowledged; 2] = [
+    Acknowledged {
+        epoch: Epoch(0x0102_0304_0506_0708),
+        first: 100,
+        last: 102,
+    },
+    Acknowledged {
+        epoch: EPOCH,
+        first: 0,
+        last: 0,
+    },
+];
+
+/// Its answer.
+pub(crate) fn exchanged_bytes() -> Vec<u8> {
+    let (ledger, time) = (
+        encoded(|out| LEDGER.encode(out)),
+        encoded(|out| TIME.encode(out)),
+    );
+    let messages = [
+        Message {
+            kind: Down::Time,
+            bytes: &time[..],
+        },
+        Message {
+            kind: Down::Ledger,
+            bytes: &ledger,
+        },
+    ];
+    encoded(|out| Answer::encode(&[0, 0, 0x97, 0x99], &ACKNOWLEDGED, &messages, out))
+}

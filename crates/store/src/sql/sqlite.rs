@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteRow, SqliteSynchronous, SqliteTypeInfo,
+    SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteRow, SqliteSynchronous, SqliteTypeInfo,
 };
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr, TypeInfo, ValueRef,
@@ -19,7 +19,7 @@ use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use super::value::Cell;
-use super::{Row, SqlError, Value};
+use super::{Row, Space, SqlError, Value};
 
 const READERS: u32 = 4;
 /// SQLite's compiled limit is 32,766 placeholders a statement.
@@ -32,6 +32,8 @@ const LOCKED_REST: Duration = Duration::from_millis(25);
 const BUSY: u32 = 5;
 const FULL: u32 = 13;
 const NOT_A_DATABASE: u32 = 26;
+/// `PRAGMA auto_vacuum` of a file that can be cut.
+const INCREMENTAL: i64 = 2;
 
 /// Set when the C library is ready in this process; see [`start`].
 static STARTED: OnceCell<()> = OnceCell::const_new();
@@ -60,6 +62,8 @@ impl Sqlite {
             .filename(path)
             .create_if_missing(true)
             .pragma("key", key_pragma(key).to_string())
+            // Free pages can be given back; a file from before this was set needs one `VACUUM` for it.
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
@@ -108,6 +112,70 @@ impl Sqlite {
         };
         open.execute("BEGIN IMMEDIATE", &[]).await?;
         Ok(open)
+    }
+
+    /// How much of the file is in use.
+    pub(super) async fn space(&self) -> Result<Space, SqlError> {
+        // The pragmas themselves give columns of no type that sqlx knows.
+        let rows = self
+            .fetch_all(
+                "SELECT page_size + 0, page_count + 0, freelist_count + 0, auto_vacuum + 0 \
+                 FROM pragma_page_size, pragma_page_count, pragma_freelist_count, pragma_auto_vacuum",
+                &[],
+            )
+            .await?;
+        let row = rows.first().ok_or(SqlError::Column { column: 0 })?;
+        let page = row.i64(0)?.cast_unsigned();
+        Ok(Space {
+            file_bytes: row.i64(1)?.cast_unsigned() * page,
+            free_bytes: row.i64(2)?.cast_unsigned() * page,
+            shrinks: row.i64(3)? == INCREMENTAL,
+        })
+    }
+
+    /// Takes at most so many free pages off the file's end, moving used ones forward.
+    pub(super) async fn shrink(&self, pages: u32) -> Result<(), SqlError> {
+        let mut open = self.begin().await?;
+        let sql = AssertSqlSafe(format!("PRAGMA incremental_vacuum({pages})")).into_sql_str();
+        // One row a page, all of which must be asked for.
+        sqlx::query(sql)
+            .fetch_all(&mut *open.connection)
+            .await
+            .map_err(classify)?;
+        open.commit().await
+    }
+
+    /// Folds the log into the file and cuts both, as far as no reader is in the way.
+    pub(super) async fn fold(&self) -> Result<(), SqlError> {
+        let mut writer = self.writer.acquire().await.map_err(classify)?;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .fetch_all(&mut *writer)
+            .await
+            .map_err(classify)?;
+        Ok(())
+    }
+
+    /// Writes the file anew without free pages. Needs room for a second copy, and nobody else at it.
+    pub(super) async fn rewrite(&self) -> Result<(), SqlError> {
+        let mut writer = self.writer.acquire().await.map_err(classify)?;
+        sqlx::query("VACUUM")
+            .execute(&mut *writer)
+            .await
+            .map_err(classify)?;
+        drop(writer);
+        self.fold().await
+    }
+
+    /// Writes a consistent copy, under the same key, that is durable when this returns.
+    pub(super) async fn copy(&self, to: &Path) -> Result<(), SqlError> {
+        let mut reader = self.readers.acquire().await.map_err(classify)?;
+        sqlx::query("VACUUM INTO ?")
+            .bind(to.to_string_lossy().into_owned())
+            .execute(&mut *reader)
+            .await
+            .map_err(classify)?;
+        let synced = std::fs::File::open(to).and_then(|file| file.sync_all());
+        synced.map_err(|error| SqlError::Engine(error.into()))
     }
 
     /// Lets the file grow to so many pages, as a full disk would: on this connection's successors too.

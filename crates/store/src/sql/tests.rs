@@ -114,8 +114,129 @@ async fn migrations_run_once_in_order_and_whole() {
     let refused = open(&folder, 1, &[ONE]).await;
     assert!(matches!(
         refused,
-        Err(SqlError::Newer { found: 2, known: 1 })
+        Err(SqlError::Newer {
+            found: 2,
+            known: 1,
+            ..
+        })
     ));
+}
+
+#[tokio::test]
+async fn an_upgrade_leaves_a_copy_to_go_back_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder, 1, &[ONE]).await.unwrap();
+    database
+        .execute("INSERT INTO thing (id) VALUES (1)", &[])
+        .await
+        .unwrap();
+    database.close().await;
+    let database = open(&folder, 1, &[ONE, TWO]).await.unwrap();
+    database
+        .execute("INSERT INTO thing (id) VALUES (2)", &[])
+        .await
+        .unwrap();
+    database.close().await;
+    let file = folder.path().join("test.db");
+    let refused = open(&folder, 1, &[ONE]).await.unwrap_err().to_string();
+    let command = format!(
+        "`fieldkeep admin go-back --data {}`",
+        folder.path().display()
+    );
+    assert!(refused.ends_with(&command), "{refused}");
+    assert!(!super::go_back(&file, 7).unwrap());
+    assert!(super::go_back(&file, 1).unwrap());
+    let database = open(&folder, 1, &[ONE]).await.unwrap();
+    assert_eq!(count(&database).await, 1);
+    database.close().await;
+    // The copy is as secret as the file, and the newer file is still there.
+    assert!(matches!(
+        open(&folder, 2, &[ONE]).await,
+        Err(SqlError::WrongKey(_))
+    ));
+    assert!(folder.path().join("test.db.newer").exists());
+    assert!(!super::go_back(&file, 1).unwrap());
+}
+
+const FOLDER: &str = "FIELDKEEP_SQL_KILL_FOLDER";
+const MANY: i64 = 20_000;
+/// Steps that take a while.
+const LONG: [Migration; 3] = [
+    ONE,
+    Migration {
+        number: 2,
+        sql: "ALTER TABLE thing ADD COLUMN note text;\nUPDATE thing SET note = hex(data);\n",
+    },
+    Migration {
+        number: 3,
+        sql: "CREATE INDEX thing_note ON thing (note);\nUPDATE thing SET fine = true;\n",
+    },
+];
+
+/// Not a test by itself: the process that is killed while it upgrades.
+#[tokio::test]
+async fn upgrader() {
+    let Some(folder) = std::env::var_os(FOLDER) else {
+        return;
+    };
+    let path = std::path::Path::new(&folder).join("test.db");
+    println!("upgrading");
+    Database::open(&path, &DatabaseKey::new([1; 32]), &LONG)
+        .await
+        .unwrap()
+        .close()
+        .await;
+}
+
+#[tokio::test]
+async fn an_upgrade_killed_anywhere_leads_back_and_forward() {
+    use std::io::{BufRead as _, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder, 1, &[ONE]).await.unwrap();
+    let blob = vec![7; 100];
+    let values: Vec<Value<'_>> = (0..MANY)
+        .flat_map(|id| [id.into(), (&blob).into()])
+        .collect();
+    let mut transaction = database.begin().await.unwrap();
+    transaction
+        .insert_rows("INSERT INTO thing (id, data) VALUES", "", 2, &values)
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    database.close().await;
+    let file = folder.path().join("test.db");
+    let mut cut = 0;
+    for round in 0..12u64 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "sql::tests::upgrader", "--nocapture"])
+            .env(FOLDER, folder.path())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        while !lines.next().unwrap().unwrap().contains("upgrading") {}
+        // Spread over the copy and the steps, however fast the machine is.
+        tokio::time::sleep(std::time::Duration::from_millis(round * round * 5)).await;
+        let _ = child.kill();
+        child.wait().unwrap();
+        let database = match open(&folder, 1, &[ONE]).await {
+            Err(SqlError::Newer { found, known, .. }) => {
+                assert_eq!((found, known), (3, 1), "round {round}: half an upgrade");
+                assert!(super::go_back(&file, known).unwrap(), "round {round}");
+                open(&folder, 1, &[ONE]).await.unwrap()
+            }
+            opened => {
+                cut += 1;
+                opened.unwrap()
+            }
+        };
+        assert_eq!(count(&database).await, MANY, "round {round}");
+        database.close().await;
+    }
+    assert!(cut > 0);
+    let database = open(&folder, 1, &LONG).await.unwrap();
+    assert_eq!(count(&database).await, MANY);
 }
 
 #[tokio::test]
@@ -222,4 +343,76 @@ async fn bytes_of(database: &Database, name: &str) -> i64 {
     let tables = database.table_bytes().await.unwrap();
     let found = tables.iter().find(|(table, _)| table == name);
     found.map_or(0, |(_, bytes)| *bytes)
+}
+
+#[tokio::test]
+async fn a_file_gives_free_pages_back_step_by_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder, 1, &[ONE]).await.unwrap();
+    fill_and_empty(&database).await;
+    let full = database.space().await.unwrap();
+    assert!(full.shrinks && full.free_bytes > 1 << 20, "{full:?}");
+    database.shrink(10).await.unwrap();
+    let less = database.space().await.unwrap();
+    assert_eq!(full.free_bytes - less.free_bytes, 10 * 4_096);
+    database.shrink(100_000).await.unwrap();
+    database.fold().await.unwrap();
+    let least = database.space().await.unwrap();
+    assert_eq!(least.free_bytes, 0);
+    assert_eq!(size(&folder), least.file_bytes);
+    assert_eq!(count(&database).await, 1);
+}
+
+#[tokio::test]
+async fn a_file_from_before_it_could_be_cut_needs_one_rewrite() {
+    use sqlx::{Connection as _, Executor as _};
+    let folder = tempfile::tempdir().unwrap();
+    // As this program made files before they could be cut.
+    let key = format!("\"x'{}'\"", "01".repeat(32));
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(folder.path().join("test.db"))
+        .create_if_missing(true)
+        .pragma("key", key);
+    drop(open(&tempfile::tempdir().unwrap(), 1, &[]).await.unwrap());
+    let mut old = sqlx::SqliteConnection::connect_with(&options)
+        .await
+        .unwrap();
+    old.execute("CREATE TABLE something (id bigint)")
+        .await
+        .unwrap();
+    old.close().await.unwrap();
+
+    let database = open(&folder, 1, &[ONE]).await.unwrap();
+    fill_and_empty(&database).await;
+    let full = database.space().await.unwrap();
+    assert!(!full.shrinks && full.free_bytes > 1 << 20, "{full:?}");
+    database.shrink(100_000).await.unwrap();
+    assert_eq!(database.space().await.unwrap(), full);
+    database.rewrite().await.unwrap();
+    let least = database.space().await.unwrap();
+    assert!(least.shrinks && least.free_bytes == 0, "{least:?}");
+    assert_eq!(size(&folder), least.file_bytes);
+    assert_eq!(count(&database).await, 1);
+}
+
+/// Leaves one row and much that is free.
+async fn fill_and_empty(database: &Database) {
+    let blob = vec![1; 2_000_000];
+    let insert = "INSERT INTO thing (id, data) VALUES ($1, $2)";
+    for id in [1i64, 2] {
+        database
+            .execute(insert, &[id.into(), (&blob).into()])
+            .await
+            .unwrap();
+    }
+    database
+        .execute("DELETE FROM thing WHERE id = 1", &[])
+        .await
+        .unwrap();
+}
+
+fn size(folder: &TempDir) -> u64 {
+    std::fs::metadata(folder.path().join("test.db"))
+        .unwrap()
+        .len()
 }

@@ -81,7 +81,9 @@ async fn a_commit_that_failed_and_was_kept_all_the_same_stops_nothing() {
     store.append(origin(1), &first, received()).await.unwrap();
     // As if another writer's answer had been lost: a row that this process does not know of.
     let database = &store.inner.database;
-    let copy = "INSERT INTO batch SELECT id + 1, project, stream, first + 1, count, branch, hash, prev, from_us, \
+    let copy = "INSERT INTO batch (id, project, stream, first, count, branch, hash, prev, from_us, span_us, \
+                received_us, revision, held, key_id, counter, payload) \
+                SELECT id + 1, project, stream, first + 1, count, branch, hash, prev, from_us, \
                 span_us, received_us, revision, held, key_id, counter, payload FROM batch";
     database.execute(copy, &[]).await.unwrap();
     let second = simple(5, 1, [0; 32], &[2.0]);

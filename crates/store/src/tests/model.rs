@@ -9,11 +9,11 @@ use fieldkeep_protocol::{Epoch, Flag, Reason};
 use super::*;
 use crate::{Outcome, Page, Point};
 
-const CHANNELS: [&str; 2] = ["level", "temperature"];
-const INTERVAL: i64 = 10 * SECOND;
+pub(super) const CHANNELS: [&str; 2] = ["level", "temperature"];
+pub(super) const INTERVAL: i64 = 10 * SECOND;
 
 /// Everything that two devices ever had in their journals: chained batches, some of them forked.
-fn journals(chance: &mut Chance) -> Vec<(u8, Vec<u8>)> {
+pub(super) fn journals(chance: &mut Chance) -> Vec<(u8, Vec<u8>)> {
     let mut batches = Vec::new();
     for device in [1, 2] {
         for epoch in [5, 6] {

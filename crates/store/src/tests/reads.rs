@@ -152,7 +152,7 @@ async fn gaps_have_reasons_and_edges() {
     assert_eq!(unseen.gaps, [gap(500, 600, GapReason::NoRecords)]);
 }
 
-fn seal(last: u64, dropped: &[Span]) -> Vec<u8> {
+pub(super) fn seal(last: u64, dropped: &[Span]) -> Vec<u8> {
     let payload = seal::Payload {
         epoch: fieldkeep_protocol::Epoch(5),
         last,

@@ -46,6 +46,8 @@ pub struct Raw<T> {
 pub trait RawKind: 'static {
     /// Its media type.
     const MEDIA_TYPE: &'static str;
+    /// Others that it may have.
+    const ALSO: &'static [&'static str] = &[];
     /// What it holds, in a sentence.
     const SAYS: &'static str;
 }
@@ -57,6 +59,37 @@ impl<T> Raw<T> {
         Self {
             response,
             kind: std::marker::PhantomData,
+        }
+    }
+}
+
+/// A response in one of several forms: JSON of `T`, or what `K` says.
+pub struct Either<T, K> {
+    response: Response,
+    kinds: std::marker::PhantomData<fn() -> (T, K)>,
+}
+
+/// The forms beside JSON.
+pub trait Forms: 'static {
+    /// Their media types.
+    const MEDIA_TYPES: &'static [&'static str];
+    /// What they hold, in a sentence.
+    const SAYS: &'static str;
+}
+
+impl<T: Serialize, K> Either<T, K> {
+    /// As JSON.
+    #[must_use]
+    pub fn json(value: &T) -> Self {
+        Self::raw(json(StatusCode::OK, value))
+    }
+
+    /// In another form.
+    #[must_use]
+    pub const fn raw(response: Response) -> Self {
+        Self {
+            response,
+            kinds: std::marker::PhantomData,
         }
     }
 }
@@ -150,10 +183,32 @@ impl<T: RawKind> Answer for Raw<T> {
     }
 
     fn sketch(sketch: &mut Sketch) {
-        let response = ResponseBuilder::new()
+        let mut response = ResponseBuilder::new()
             .description(T::SAYS)
-            .content(T::MEDIA_TYPE, ContentBuilder::new().build())
-            .build();
-        sketch.success.push(("200".to_owned(), response));
+            .content(T::MEDIA_TYPE, ContentBuilder::new().build());
+        for media_type in T::ALSO {
+            response = response.content(*media_type, ContentBuilder::new().build());
+        }
+        sketch.success.push(("200".to_owned(), response.build()));
+    }
+}
+
+impl<T: Serialize + ToSchema, K: Forms> Answer for Either<T, K> {
+    fn respond(self) -> Response {
+        self.response
+    }
+
+    fn sketch(sketch: &mut Sketch) {
+        sketch.schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(&mut sketch.schemas);
+        let schema = Ref::from_schema_name(T::name());
+        let mut response = ResponseBuilder::new().description(K::SAYS).content(
+            "application/json",
+            ContentBuilder::new().schema(Some(schema)).build(),
+        );
+        for media_type in K::MEDIA_TYPES {
+            response = response.content(*media_type, ContentBuilder::new().build());
+        }
+        sketch.success.push(("200".to_owned(), response.build()));
     }
 }

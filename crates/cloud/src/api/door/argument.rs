@@ -89,6 +89,35 @@ impl<T: Named> Argument for At<T> {
     }
 }
 
+/// The number of a proposal in the path.
+pub struct AtProposal(pub i64);
+
+impl AtProposal {
+    const PARAMETER: &'static str = "proposal";
+}
+
+impl Argument for AtProposal {
+    async fn take(_app: &App, incoming: &mut Incoming) -> Result<Self, Problem> {
+        incoming
+            .head
+            .parameter(Self::PARAMETER)
+            .and_then(|text| text.parse().ok())
+            .map(Self)
+            .ok_or(Problem::new(Code::NotFound))
+    }
+
+    fn sketch(sketch: &mut Sketch) {
+        sketch.parameters.push(
+            ParameterBuilder::new()
+                .name(Self::PARAMETER)
+                .parameter_in(ParameterIn::Path)
+                .required(Required::True)
+                .schema(Some(ObjectBuilder::new().schema_type(Type::Integer)))
+                .build(),
+        );
+    }
+}
+
 /// The rest of the path, for pages that route themselves. Empty where the row has none.
 pub struct Rest(pub String);
 

@@ -1,13 +1,14 @@
 //! Deployments: which channel feeds which element, and when.
 
-use fieldkeep_protocol::DeploymentId;
+use fieldkeep_protocol::{DeploymentId, DeviceId, Timestamp};
+use fieldkeep_store::TimeRange;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::access::{Read, Session, Write};
 use crate::api::App;
 use crate::api::door::{At, Body, Created, Json, Query};
-use crate::api::fault::projects;
+use crate::api::fault::{projects, series};
 use crate::api::id::{DeploymentRef, DeviceRef, ElementRef, Id, Time};
 use crate::api::page::{Page, Wanted};
 use crate::api::problem::Problem;
@@ -98,13 +99,15 @@ pub(super) async fn create(
         to: order.to.map(|Time(time)| time),
     };
     let made = app.projects.create_deployment(&session.grant(), new).await;
-    made.map(show).map(Created).map_err(|error| match error {
+    let made = made.map_err(|error| match error {
         // What the body names is a field, not the address.
         ProjectsError::NotFound(thing) => {
             Problem::field(thing.to_string(), "does not exist in this project")
         }
         other => projects(other),
-    })
+    })?;
+    tell(&session, &app, made.device, (made.from, made.to)).await?;
+    Ok(Created(show(made)))
 }
 
 /// Ends a deployment.
@@ -114,9 +117,40 @@ pub(super) async fn change(
     At(id): At<DeploymentId>,
     Body(patch): Body<DeploymentPatch>,
 ) -> Result<Json<DeploymentView>, Problem> {
+    let grant = session.grant();
+    let before = app
+        .projects
+        .deployments(&grant.read())
+        .await
+        .map_err(projects)?;
     let changed = app
         .projects
-        .end_deployment(&session.grant(), id, patch.to.0)
-        .await;
-    changed.map(show).map(Json).map_err(projects)
+        .end_deployment(&grant, id, patch.to.0)
+        .await
+        .map_err(projects)?;
+    let old_end = before
+        .into_iter()
+        .find(|known| known.id == id)
+        .and_then(|known| known.to);
+    let from = old_end.map_or(patch.to.0, |old| old.min(patch.to.0));
+    let to = old_end.map(|old| old.max(patch.to.0));
+    tell(&session, &app, changed.device, (from, to)).await?;
+    Ok(Json(show(changed)))
+}
+
+/// Whoever follows the changes reads the range again.
+async fn tell(
+    session: &Session<Write>,
+    app: &App,
+    device: DeviceId,
+    (from, to): (Timestamp, Option<Timestamp>),
+) -> Result<(), Problem> {
+    let range = TimeRange {
+        from,
+        to: to.unwrap_or(Timestamp::from_micros(i64::MAX)),
+    };
+    app.series
+        .redeployed(&session.grant(), device, range)
+        .await
+        .map_err(series)
 }

@@ -2,150 +2,29 @@
 //!
 //! Owns the columnar form and the limits of one call. Does not decide what an element is read from: `series` does.
 
-use fieldkeep_protocol::ElementId;
-use fieldkeep_store::{Bucket, Gap, GapReason, Point, TimeRange};
+use fieldkeep_protocol::{ElementId, Timestamp};
+use fieldkeep_store::{Bucket, Gap, GapReason, Page, Point, TimeRange};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::access::{Read, Session};
 use crate::api::App;
-use crate::api::door::{Given, Holds, Json, Params, Query, QueryParam};
-use crate::api::fault::series;
+use crate::api::door::{Either, Given, Headers, Holds, Json, Params, Query, QueryParam};
+use crate::api::fault::{in_time, series};
+use crate::api::formats::Format;
 use crate::api::id::{ElementRef, Id, Time};
-use crate::api::page;
 use crate::api::problem::{Faults, Problem};
-use crate::series::{Drawn, Position};
+use crate::series::{Drawn, Position, SeriesError};
 
-/// Elements of one call for points.
-const ELEMENTS_MAX: usize = 32;
+use super::tables;
+
+mod wanted;
+
+use wanted::{After, How, Reached};
+pub(super) use wanted::{ELEMENTS_MAX, KNOWN_AT, SPAN_MAX_US, Wanted, range, rows_cursor};
+
 /// Elements of one call for latest values.
 pub(super) const LATEST_MAX: usize = 500;
-/// Buckets of one element.
-const BUCKETS_MAX: usize = 4_000;
-/// Raw points of one call, all elements together.
-const POINTS_MAX: usize = 100_000;
-/// The same where the client does not say.
-const POINTS_DEFAULT: usize = 10_000;
-
-/// What is asked for.
-pub(super) struct Wanted {
-    elements: Vec<ElementId>,
-    range: TimeRange,
-    how: How,
-}
-
-enum How {
-    Buckets(usize),
-    Raw {
-        limit: usize,
-        after: Option<Reached>,
-    },
-}
-
-/// Where a page of raw points ended.
-struct Reached {
-    /// The element's place in the list.
-    element: usize,
-    /// Inside it; none at its beginning.
-    position: Option<Position>,
-}
-
-impl Reached {
-    fn cursor(&self) -> String {
-        let position = self.position.map(|position| position.to_string());
-        page::encode(&(self.element, position))
-    }
-}
-
-impl Params for Wanted {
-    const ALL: &'static [QueryParam] = &[
-        QueryParam {
-            name: "element",
-            required: true,
-            holds: Holds::Elements(ELEMENTS_MAX),
-            says: "Elements, separated by commas.",
-        },
-        QueryParam {
-            name: "from",
-            required: true,
-            holds: Holds::Time,
-            says: "The first instant.",
-        },
-        QueryParam {
-            name: "to",
-            required: true,
-            holds: Holds::Time,
-            says: "The end, not included.",
-        },
-        QueryParam {
-            name: "buckets",
-            required: false,
-            holds: Holds::Number(1, BUCKETS_MAX),
-            says: "At most so many buckets an element; raw points where there are no more than that.",
-        },
-        QueryParam {
-            name: "limit",
-            required: false,
-            holds: Holds::Number(1, POINTS_MAX),
-            says: "At most so many raw points, all elements together.",
-        },
-        QueryParam {
-            name: "cursor",
-            required: false,
-            holds: Holds::Text,
-            says: "Where the page before ended.",
-        },
-    ];
-
-    fn read(given: &Given, faults: &mut Faults) -> Option<Self> {
-        let elements = given.ids("element", ELEMENTS_MAX, faults);
-        let from = given.time("from", faults);
-        let to = given.time("to", faults);
-        if let (Some(from), Some(to)) = (from, to)
-            && from >= to
-        {
-            faults.add("to", "is not after from");
-        }
-        let buckets = given.number("buckets", 1, BUCKETS_MAX, faults);
-        let limit = given.number("limit", 1, POINTS_MAX, faults);
-        let after =
-            given
-                .cursor::<(usize, Option<String>)>(faults)
-                .and_then(|(element, position)| {
-                    let position = position.map(|text| text.parse()).transpose();
-                    let known = elements.as_ref().is_none_or(|all| element < all.len());
-                    match position {
-                        Ok(position) if known => Some(Reached { element, position }),
-                        _ => {
-                            faults.add("cursor", "is not a cursor of this list");
-                            None
-                        }
-                    }
-                });
-        if buckets.is_some() {
-            for name in ["limit", "cursor"] {
-                if given.text(name).is_some() {
-                    faults.add(name, "goes with raw points, not with buckets");
-                }
-            }
-        }
-        let how = match buckets {
-            Some(buckets) => How::Buckets(buckets),
-            None => How::Raw {
-                limit: limit.unwrap_or(POINTS_DEFAULT),
-                after,
-            },
-        };
-        Some(Self {
-            elements: elements?,
-            range: TimeRange {
-                from: from?,
-                to: to?,
-            },
-            how,
-        })
-    }
-}
 
 /// Measurements of some elements over a range.
 #[derive(Serialize, ToSchema)]
@@ -153,8 +32,10 @@ pub(super) struct Points {
     from: Time,
     to: Time,
     items: Vec<ElementPoints>,
-    /// Raw points only: give it back as `cursor` for the rest.
+    /// Raw points only: give it back as `cursor` for the rest. Null: these are all.
     next_cursor: Option<String>,
+    /// What changes from here on is told by `changes?since=`.
+    revision: String,
 }
 
 /// Measurements of one element.
@@ -270,83 +151,148 @@ pub(super) async fn read(
     session: Session<Read>,
     app: App,
     Query(wanted): Query<Wanted>,
-) -> Result<Json<Points>, Problem> {
+    Headers(headers): Headers,
+) -> Result<Either<Points, tables::Tables>, Problem> {
+    let format = wanted.format.or_else(|| Format::accepted(&headers));
+    let format = format.unwrap_or(Format::Json);
+    if format == Format::Json {
+        return columns(session, app, wanted)
+            .await
+            .map(|points| Either::json(&points));
+    }
+    let asked = tables::Asked {
+        elements: wanted.elements,
+        range: wanted.range,
+        format,
+    };
+    let response = match wanted.how {
+        How::Buckets(count) => tables::buckets(&session, &app, asked, count).await,
+        How::Raw {
+            limit,
+            after,
+            known_at,
+        } => {
+            let from = match after {
+                None => None,
+                Some(After::Rows(time)) => Some(time),
+                Some(After::Columns(_)) => {
+                    return Err(Problem::field("cursor", "is of another format"));
+                }
+            };
+            tables::page(session, &app, asked, (from, limit), known_at).await
+        }
+    };
+    response.map(Either::raw)
+}
+
+async fn columns(session: Session<Read>, app: App, wanted: Wanted) -> Result<Points, Problem> {
+    // Before the data: what changes meanwhile is told again.
+    let revision = app
+        .series
+        .revision(&session.grant())
+        .await
+        .map_err(series)?;
     let mut answer = Points {
         from: wanted.range.from.into(),
         to: wanted.range.to.into(),
         items: Vec::with_capacity(wanted.elements.len()),
         next_cursor: None,
+        revision: revision.to_string(),
     };
     match wanted.how {
         How::Buckets(count) => {
             for element in wanted.elements {
-                let drawn = app
-                    .series
-                    .draw(&session.grant(), element, wanted.range, count)
-                    .await
-                    .map_err(series)?;
-                answer.items.push(show_drawn(element, drawn));
+                let grant = session.grant();
+                let drawn = app.series.draw(&grant, element, wanted.range, count);
+                answer
+                    .items
+                    .push(show_drawn(element, in_time(drawn).await?));
             }
         }
-        How::Raw { limit, after } => {
-            let from = after.unwrap_or(Reached {
-                element: 0,
-                position: None,
-            });
-            raw_page(
-                &session,
-                &app,
-                &wanted.elements,
-                wanted.range,
-                limit,
-                from,
-                &mut answer,
-            )
-            .await?;
+        How::Raw {
+            limit,
+            after,
+            known_at,
+        } => {
+            let from = match after {
+                None => Reached {
+                    element: 0,
+                    position: None,
+                },
+                Some(After::Columns(reached)) => reached,
+                Some(After::Rows(_)) => {
+                    return Err(Problem::field("cursor", "is of another format"));
+                }
+            };
+            let pages = Pages {
+                session: &session,
+                app: &app,
+                elements: &wanted.elements,
+                range: wanted.range,
+                known_at,
+            };
+            pages.read(limit, from, &mut answer).await?;
         }
     }
-    Ok(Json(answer))
+    Ok(answer)
 }
 
-async fn raw_page(
-    session: &Session<Read>,
-    app: &App,
-    elements: &[ElementId],
+/// Raw points, element after element.
+struct Pages<'a> {
+    session: &'a Session<Read>,
+    app: &'a App,
+    elements: &'a [ElementId],
     range: TimeRange,
-    limit: usize,
-    from: Reached,
-    answer: &mut Points,
-) -> Result<(), Problem> {
-    let mut left = limit;
-    let mut position = from.position;
-    for (at, element) in elements.iter().enumerate().skip(from.element) {
-        if left == 0 {
-            let reached = Reached {
-                element: at,
-                position: None,
-            };
-            answer.next_cursor = Some(reached.cursor());
-            return Ok(());
+    known_at: Option<Timestamp>,
+}
+
+impl Pages<'_> {
+    async fn read(&self, limit: usize, from: Reached, answer: &mut Points) -> Result<(), Problem> {
+        let mut left = limit;
+        let mut position = from.position;
+        for (at, element) in self.elements.iter().enumerate().skip(from.element) {
+            if left == 0 {
+                let reached = Reached {
+                    element: at,
+                    position: None,
+                };
+                answer.next_cursor = Some(reached.cursor());
+                return Ok(());
+            }
+            let page = in_time(self.one(*element, position.take(), left)).await?;
+            left = left.saturating_sub(page.points.len());
+            answer
+                .items
+                .push(show_points(*element, page.points, page.gaps));
+            if let Some(next) = page.next {
+                let reached = Reached {
+                    element: at,
+                    position: Some(next),
+                };
+                answer.next_cursor = Some(reached.cursor());
+                return Ok(());
+            }
         }
-        let page = app
-            .series
-            .scan(&session.grant(), *element, range, position.take(), left)
-            .await
-            .map_err(series)?;
-        left = left.saturating_sub(page.points.len());
-        answer
-            .items
-            .push(show_points(*element, page.points, page.gaps));
-        if let Some(next) = page.next {
-            let reached = Reached {
-                element: at,
-                position: Some(next),
-            };
-            answer.next_cursor = Some(reached.cursor());
-            return Ok(());
+        Ok(())
+    }
+
+    async fn one(
+        &self,
+        element: ElementId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page, SeriesError> {
+        let (series, grant) = (&self.app.series, self.session.grant());
+        match self.known_at {
+            None => series.scan(&grant, element, self.range, after, limit).await,
+            Some(time) => {
+                let place = (after, limit);
+                series
+                    .scan_known(&grant, element, self.range, time, place)
+                    .await
+            }
         }
     }
-    Ok(())
 }
 
 fn show_drawn(element: ElementId, drawn: Drawn) -> ElementPoints {
@@ -400,6 +346,8 @@ impl Params for Newest {
 #[derive(Serialize, ToSchema)]
 pub(super) struct Latest {
     items: Vec<LatestValue>,
+    /// What changes from here on is told by `changes?since=`.
+    revision: String,
 }
 
 /// The newest value of an element. Elements without any are left out.
@@ -438,6 +386,8 @@ pub(super) async fn latest(
     Query(Newest(elements)): Query<Newest>,
 ) -> Result<Json<Latest>, Problem> {
     let grant = session.grant();
+    // Before the data: what changes meanwhile is told again.
+    let revision = app.series.revision(&grant).await.map_err(series)?;
     let elements = match elements {
         Some(elements) => elements,
         None => super::elements::all(&app, &grant).await?,
@@ -458,12 +408,15 @@ pub(super) async fn latest(
             flag: point.flag.code(),
         }));
     }
-    Ok(Json(Latest { items }))
+    Ok(Json(Latest {
+        items,
+        revision: revision.to_string(),
+    }))
 }
 
 #[cfg(test)]
 mod tests {
-    use fieldkeep_protocol::{Flag, Timestamp};
+    use fieldkeep_protocol::Flag;
 
     use super::*;
 

@@ -18,7 +18,7 @@ const VIEWER: Who = Who::Person(Role::Viewer);
 const EPOCH: Epoch = Epoch(7);
 
 /// Describes the channels, and sends `count` records a second apart from `START` + `first` seconds on.
-async fn send(world: &World, first: u64, count: u32, prev: [u8; 32]) -> [u8; 32] {
+pub(super) async fn send(world: &World, first: u64, count: u32, prev: [u8; 32]) -> [u8; 32] {
     let mut out = vec![0; 65_536];
     let table = [Channel {
         index: 0,
@@ -63,19 +63,19 @@ async fn send(world: &World, first: u64, count: u32, prev: [u8; 32]) -> [u8; 32]
     batch::hash(&out[..length])
 }
 
-fn at(number: u64) -> i64 {
+pub(super) fn at(number: u64) -> i64 {
     START.as_micros() + i64::try_from(number).unwrap() * 1_000_000
 }
 
 /// A slow wave with one spike.
-fn value(number: u64) -> f64 {
+pub(super) fn value(number: u64) -> f64 {
     match number {
         1_234 => 99.5,
         number => (number % 100) as f64 / 10.0,
     }
 }
 
-async fn points(world: &World, query: &str) -> Value {
+pub(super) async fn points(world: &World, query: &str) -> Value {
     let path = format!(
         "/api/v1/projects/{}/points?element={}&from=2026-03-01T12:00:00Z&to=2026-03-01T13:00:00Z{query}",
         world.ours.project, world.ours.element

@@ -54,6 +54,9 @@ const KNOWN: &[&str] = &[
     "/api/v1/projects/{project}/devices/{device}/log",
     "/api/v1/projects/{project}/devices/{device}/ledger",
     "/api/v1/projects/{project}/devices/{device}/quarantine",
+    "/api/v1/projects/{project}/devices/{device}/clock",
+    "/api/v1/projects/{project}/devices/{device}/clock/stamps",
+    "/api/v1/projects/{project}/devices/{device}/clock/release",
     "/api/v1/projects/{project}/claims",
     "/api/v1/projects/{project}/elements",
     "/api/v1/projects/{project}/elements/{element}",
@@ -63,6 +66,14 @@ const KNOWN: &[&str] = &[
     "/api/v1/projects/{project}/keys",
     "/api/v1/projects/{project}/latest",
     "/api/v1/projects/{project}/live",
+    "/api/v1/projects/{project}/changes",
+    "/api/v1/instance/space",
+    "/api/v1/projects/{project}/retention",
+    "/api/v1/projects/{project}/retention/preview",
+    "/api/v1/projects/{project}/retention/hold",
+    "/api/v1/projects/{project}/deletions",
+    "/api/v1/projects/{project}/elements/{element}/retention",
+    "/api/v1/projects/{project}/elements/{element}/retention/hold",
 ];
 
 async fn body(world: &World, row: &str) -> Option<serde_json::Value> {
@@ -81,6 +92,18 @@ async fn body(world: &World, row: &str) -> Option<serde_json::Value> {
         ("POST", "/projects") => Some(json!({ "name": "new", "zone": "UTC" })),
         ("PATCH", "") => Some(json!({ "zone": "UTC" })),
         ("POST", "/locations") => Some(json!({ "name": "new" })),
+        ("POST", "/devices/{device}/clock/stamps") => {
+            world.held_records().await;
+            Some(json!({
+                "epoch": "0000000000000009", "first": 0, "last": 4, "offset_us": 1_000, "reason": "new battery",
+            }))
+        }
+        ("POST", "/devices/{device}/clock/release") => {
+            world.held_records().await;
+            Some(
+                json!({ "epoch": "0000000000000009", "first": 0, "last": 4, "reason": "was right" }),
+            )
+        }
         ("PATCH", "/devices/{device}") => Some(json!({ "name": "renamed" })),
         ("POST", "/claims") => Some(json!({ "name": "new" })),
         ("POST", "/elements") => Some(json!({ "name": "new", "unit": "m" })),
@@ -93,6 +116,13 @@ async fn body(world: &World, row: &str) -> Option<serde_json::Value> {
         })),
         ("PATCH", "/deployments/{deployment}") => Some(json!({ "to": "2026-03-02T00:00:00Z" })),
         ("POST", "/keys") => Some(json!({ "name": "new", "role": "viewer" })),
+        ("PUT", "/retention" | "/elements/{element}/retention") => {
+            Some(json!({ "hot_days": 90, "cold_days": 400, "rollup_days": null }))
+        }
+        // Past the door: a second hold contradicts the first.
+        ("POST", "/retention/hold" | "/elements/{element}/retention/hold") => {
+            Some(json!({ "reason": "case 7" }))
+        }
         _ => None,
     }
 }
@@ -114,14 +144,53 @@ async fn special(world: &World, row: &str) -> Option<(String, Option<serde_json:
             "{project}/locations/{}",
             world.spare_location().await
         )),
+        "POST /devices/{device}/clock/proposals/{proposal}/confirm" => {
+            Some(proposal(world, "confirm").await)
+        }
+        "POST /devices/{device}/clock/proposals/{proposal}/dismiss" => {
+            Some(proposal(world, "dismiss").await)
+        }
         "DELETE /claims/{claim}" => {
             plain(format!("{project}/claims/{}", world.spare_claim().await))
         }
         "DELETE /keys/{key}" => plain(format!("{project}/keys/{}", world.spare_key().await)),
+        "POST /retention/release" => Some((
+            format!("{project}/retention/release"),
+            Some(json!({ "reason": "case 7 is closed" })),
+        )),
+        "POST /elements/{element}/retention/release" => Some((
+            format!(
+                "{project}/elements/{}/retention/release",
+                world.ours.element
+            ),
+            Some(json!({ "reason": "case 7 is closed" })),
+        )),
         "GET /points" => plain(format!(
             "{project}/points?element={}&from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z&buckets=100",
             world.ours.element
         )),
+        "GET /exports" => plain(format!(
+            "{project}/exports?element={}&from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z",
+            world.ours.element
+        )),
+        "GET /devices/{device}/completeness" => plain(format!(
+            "{project}/devices/{}/completeness?from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z",
+            world.ours.device
+        )),
+        "GET /elements/{element}/completeness" => plain(format!(
+            "{project}/elements/{}/completeness?from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z",
+            world.ours.element
+        )),
         _ => None,
     }
+}
+
+async fn proposal(world: &World, verb: &str) -> (String, Option<serde_json::Value>) {
+    let path = format!(
+        "/api/v1/projects/{}/devices/{}/clock/proposals/{}/{verb}",
+        world.ours.project,
+        world.ours.device,
+        world.clock_proposal().await
+    );
+    (path, Some(json!({ "reason": "the battery was changed" })))
 }

@@ -32,6 +32,7 @@ use crate::keys::{Keys, MasterKey};
 use crate::pki::{DeviceSession, Endpoints, NewClaim, Peer, Pki};
 use crate::projects::{ElementKind, NewDeployment, NewElement, NewLocation, Projects, ValueKind};
 use crate::series::Series;
+use crate::space::Space;
 
 /// 2026-03-01T12:00:00Z
 pub(super) const START: Timestamp = Timestamp::from_micros(1_772_366_400_000_000);
@@ -184,6 +185,7 @@ impl World {
             pki: pki.clone(),
             fleet,
             series: series.clone(),
+            space: Space::new(&data, 0, db.clone(), series.clone(), clock.clone()),
             db,
             stopping,
         });

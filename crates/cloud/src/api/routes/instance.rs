@@ -1,0 +1,136 @@
+//! The instance itself, for its operator: the room on its disk.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::access::OperatorSession;
+use crate::api::App;
+use crate::api::door::Json;
+use crate::api::fault;
+use crate::api::id::Time;
+use crate::api::problem::Problem;
+use crate::space::{Action, Remedy, Report, State};
+
+/// The room on the disk, and what can be done where it gets scarce. Nothing is deleted by itself.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Space)]
+pub(super) struct SpaceView {
+    at: Time,
+    state: StateWord,
+    total_bytes: u64,
+    free_bytes: u64,
+    used_percent: u64,
+    /// The data folder without its reserve.
+    data_bytes: u64,
+    /// Free inside the measurements' file: new data use it first.
+    unused_bytes: u64,
+    /// The reserve; 0 while it is released or switched off.
+    reserve_bytes: u64,
+    /// How much more is used each day, from the last 30; null without growth or with too little history.
+    growth_bytes_a_day: Option<u64>,
+    /// When the disk is full at that pace.
+    full_on: Option<Time>,
+    /// What can be done, the largest first; empty while the state is fine.
+    actions: Vec<ActionView>,
+}
+
+/// How the disk is.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = SpaceState)]
+pub(super) enum StateWord {
+    /// Nothing to do.
+    Fine,
+    /// It will be full within 30 days.
+    Filling,
+    /// Nine tenths are used.
+    Low,
+    /// New data are refused until there is room; devices keep them.
+    Full,
+}
+
+impl From<State> for StateWord {
+    fn from(state: State) -> Self {
+        match state {
+            State::Fine => Self::Fine,
+            State::Filling => Self::Filling,
+            State::Low => Self::Low,
+            State::Full => Self::Full,
+        }
+    }
+}
+
+/// Something that an operator or a project's administrator can do.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SpaceAction)]
+pub(super) struct ActionView {
+    kind: ActionKind,
+    /// What to do, for people.
+    text: String,
+    /// Bytes that it frees.
+    frees_bytes: u64,
+    /// The project that it concerns.
+    project: Option<String>,
+    /// With `shorten_evidence`: `hot_days` of the project's retention.
+    hot_days: Option<u32>,
+}
+
+/// What can be done.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = SpaceActionKind)]
+pub(super) enum ActionKind {
+    /// Keep a project's batches for fewer days; every value stays readable.
+    ShortenEvidence,
+    /// Write the measurements' file anew: `fieldkeep admin rewrite`, with the server stopped.
+    Rewrite,
+    /// Remove the copies that upgrades left.
+    OldCopies,
+}
+
+impl From<Action> for ActionView {
+    fn from(action: Action) -> Self {
+        let text = action.remedy.to_string();
+        let frees_bytes = action.frees_bytes;
+        let (kind, project, hot_days) = match action.remedy {
+            Remedy::ShortenEvidence { project, hot_days } => {
+                (ActionKind::ShortenEvidence, Some(project), Some(hot_days))
+            }
+            Remedy::Rewrite => (ActionKind::Rewrite, None, None),
+            Remedy::OldCopies { .. } => (ActionKind::OldCopies, None, None),
+        };
+        Self {
+            kind,
+            text,
+            frees_bytes,
+            project,
+            hot_days,
+        }
+    }
+}
+
+impl From<Report> for SpaceView {
+    fn from(report: Report) -> Self {
+        Self {
+            at: report.at().into(),
+            state: report.state.into(),
+            total_bytes: report.total_bytes,
+            free_bytes: report.free_bytes,
+            used_percent: report.used_percent(),
+            data_bytes: report.data_bytes,
+            unused_bytes: report.unused_bytes,
+            reserve_bytes: report.reserve_bytes,
+            growth_bytes_a_day: report.growth_bytes_a_day,
+            full_on: report.full().map(Time::from),
+            actions: report.actions.into_iter().map(ActionView::from).collect(),
+        }
+    }
+}
+
+/// The room on the disk.
+pub(super) async fn space(session: OperatorSession, app: App) -> Result<Json<SpaceView>, Problem> {
+    let report = app.space.report(&session.grant()).await;
+    report
+        .map(|report| Json(report.into()))
+        .map_err(fault::space)
+}

@@ -1,0 +1,173 @@
+//! Batch rows of a stretch of time: which may go, and their removal with what stays of them.
+
+use std::sync::Arc;
+
+use super::{Amount, windows::Window};
+use crate::devices::Device;
+use crate::error::StoreError;
+use crate::kept::{self, Removed};
+use crate::sql::{Database, SqlError, Transaction};
+use crate::stream::Stream;
+
+/// A batch row, without its payload.
+pub(super) struct Candidate {
+    pub(super) id: i64,
+    pub(super) removed: Removed,
+    pub(super) from_us: i64,
+    revision: i64,
+    prev: Option<[u8; 32]>,
+    bytes: u64,
+}
+
+/// The believed rows of some streams that end in `from..to`.
+pub(super) async fn ending_in(
+    transaction: &mut Transaction,
+    streams: &[Arc<Stream>],
+    from: i64,
+    to: i64,
+) -> Result<Vec<Candidate>, SqlError> {
+    let mut found = Vec::new();
+    for stream in streams {
+        let rows = transaction
+            .fetch_all(
+                "SELECT id, first, count, branch, hash, prev, from_us, span_us, revision, length(payload) FROM batch \
+                 WHERE project = $1 AND stream = $2 AND held = false AND from_us < $4 \
+                   AND from_us + span_us >= $3 AND from_us + span_us < $4 ORDER BY branch, first",
+                &[
+                    stream.identity.project.number.into(),
+                    stream.identity.id.into(),
+                    from.into(),
+                    to.into(),
+                ],
+            )
+            .await?;
+        for row in &rows {
+            let from_us = row.i64(6)?;
+            found.push(Candidate {
+                id: row.i64(0)?,
+                removed: Removed {
+                    stream: stream.identity.id,
+                    branch: u32::try_from(row.i64(3)?).unwrap_or(u32::MAX),
+                    first: row.i64(1)?.cast_unsigned(),
+                    count: u32::try_from(row.i64(2)?).unwrap_or(u32::MAX),
+                    hash: row.array(4)?,
+                    gap: false,
+                    to_us: from_us.saturating_add(row.i64(7)?),
+                },
+                from_us,
+                revision: row.i64(8)?,
+                prev: row.opt_array(5)?,
+                bytes: row.i64(9)?.cast_unsigned(),
+            });
+        }
+    }
+    Ok(found)
+}
+
+impl Candidate {
+    /// Whether the windows hold what the row measured: each that it touches was built with it, and none is missing at
+    /// its ends.
+    pub(super) fn is_within(&self, windows: &[Window]) -> bool {
+        let holds = |time| windows.iter().any(|window| window.holds(time));
+        let (from, to) = (self.from_us, self.removed.to_us);
+        holds(from)
+            && holds(to)
+            && windows
+                .iter()
+                .filter(|window| window.from <= to && window.to > from)
+                .all(|window| window.built >= self.id)
+    }
+}
+
+/// The revisions of a device's streams whose channel table is stored.
+pub(super) async fn explained(
+    transaction: &mut Transaction,
+    streams: &[Arc<Stream>],
+    candidates: Vec<Candidate>,
+) -> Result<Vec<Candidate>, SqlError> {
+    let mut known = std::collections::BTreeSet::new();
+    for stream in streams {
+        let rows = transaction
+            .fetch_all(
+                "SELECT DISTINCT revision FROM channels WHERE project = $1 AND stream = $2",
+                &[
+                    stream.identity.project.number.into(),
+                    stream.identity.id.into(),
+                ],
+            )
+            .await?;
+        for row in &rows {
+            known.insert((stream.identity.id, row.i64(0)?));
+        }
+    }
+    Ok(candidates
+        .into_iter()
+        .filter(|row| known.contains(&(row.removed.stream, row.revision)))
+        .collect())
+}
+
+/// Removes the rows and keeps their numbers. Answers how much it was, and the highest id.
+pub(super) async fn remove(
+    transaction: &mut Transaction,
+    database: &Database,
+    device: &Device,
+    streams: &[Arc<Stream>],
+    mut rows: Vec<Candidate>,
+) -> Result<(Amount, i64), StoreError> {
+    let project = device.project.number;
+    let mut amount = Amount::default();
+    let mut highest = 0;
+    for row in &mut rows {
+        row.removed.gap = match row.prev {
+            Some(prev) => !is_linked(transaction, database, streams, row, prev).await?,
+            None => false,
+        };
+        highest = highest.max(row.id);
+        amount.add(Amount {
+            items: 1,
+            records: row.removed.count.into(),
+            bytes: row.bytes,
+        });
+    }
+    let removed: Vec<Removed> = rows.iter().map(|row| row.removed.clone()).collect();
+    kept::keep(transaction, project, &removed).await?;
+    for row in &rows {
+        transaction
+            .execute("DELETE FROM batch WHERE id = $1", &[row.id.into()])
+            .await?;
+    }
+    Ok((amount, highest))
+}
+
+/// Whether the predecessor that a batch names is there, or was.
+async fn is_linked(
+    transaction: &mut Transaction,
+    database: &Database,
+    streams: &[Arc<Stream>],
+    row: &Candidate,
+    prev: [u8; 32],
+) -> Result<bool, StoreError> {
+    let first = row.removed.first;
+    let Some(before) = first.checked_sub(1) else {
+        return Ok(false);
+    };
+    let Some(stream) = streams
+        .iter()
+        .find(|stream| stream.identity.id == row.removed.stream)
+    else {
+        return Ok(false);
+    };
+    let found = transaction
+        .fetch_optional(
+            "SELECT 1 FROM batch WHERE project = $1 AND stream = $2 AND first < $3 AND first >= $3 - 4096 \
+               AND first + count = $3 AND hash = $4",
+            &[
+                stream.identity.project.number.into(),
+                stream.identity.id.into(),
+                first.cast_signed().into(),
+                (&prev).into(),
+            ],
+        )
+        .await?;
+    Ok(found.is_some() || kept::holds(database, stream, before, before, &prev).await?)
+}

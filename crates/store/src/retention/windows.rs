@@ -1,0 +1,394 @@
+//! The windows of a device's chunks in the order of time, and what goes with each.
+
+use std::sync::Arc;
+
+use fieldkeep_protocol::Timestamp;
+
+use super::rows::{self, Candidate};
+use super::{Amount, Cutoffs, Expired, Order, enter, is_leased};
+use crate::changes::{self, Cause};
+use crate::devices::Device;
+use crate::error::StoreError;
+use crate::sql::{Row, SqlError, Transaction, Value};
+use crate::store::Inner;
+use crate::stream::Stream;
+
+/// A chunk, without its payload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    id: i64,
+    pub(super) from: i64,
+    /// Exclusive.
+    pub(super) to: i64,
+    /// The highest batch id that is inside.
+    pub(super) built: i64,
+    points: u64,
+    bytes: u64,
+}
+
+impl Window {
+    pub(super) fn holds(&self, time: i64) -> bool {
+        time >= self.from && time < self.to
+    }
+
+    fn from_row(row: &Row) -> Result<Self, SqlError> {
+        Ok(Self {
+            id: row.i64(0)?,
+            from: row.i64(1)?,
+            to: row.i64(2)?,
+            built: row.i64(3)?,
+            points: row.i64(4)?.cast_unsigned(),
+            bytes: row.i64(5)?.cast_unsigned(),
+        })
+    }
+}
+
+/// What became of one window.
+enum Step {
+    Done(Amount),
+    /// Nothing there may go now; nor may what is later.
+    Stop,
+}
+
+impl Inner {
+    /// What would go, without looking at marks and leases.
+    pub(super) async fn expirable(
+        &self,
+        device: &Arc<Device>,
+        cutoffs: &Cutoffs,
+    ) -> Result<Expired, StoreError> {
+        let mut expired = Expired::default();
+        let key = [device.project.number.into(), device.id.as_bytes().into()];
+        let cold = cutoffs.cold.map_or(i64::MIN, Timestamp::as_micros);
+        let mut until = i64::MIN;
+        let mut gone = i64::MIN;
+        for window in self.windows(device, i64::MIN, i64::MAX).await? {
+            if window.to <= cold {
+                gone = window.to;
+                expired.cold.add(Amount {
+                    items: 1,
+                    records: window.points,
+                    bytes: window.bytes,
+                });
+            }
+            if cutoffs.hot.is_some_and(|hot| window.to <= hot.as_micros()) {
+                until = window.to;
+            }
+        }
+        let frozen = self.frozen(device).await?;
+        for stream in device.streams(&self.database).await? {
+            let row = self
+                .database
+                .fetch_optional(
+                    "SELECT count(*), coalesce(sum(count), 0), coalesce(sum(length(payload)), 0) FROM batch \
+                     WHERE project = $1 AND stream = $2 AND held = false \
+                       AND ((from_us + span_us >= $3 AND from_us + span_us < $4) OR from_us + span_us < $5)",
+                    &[
+                        key[0],
+                        stream.identity.id.into(),
+                        frozen.into(),
+                        until.into(),
+                        gone.into(),
+                    ],
+                )
+                .await?;
+            if let Some(row) = row {
+                expired.hot.add(amount(&row)?);
+            }
+        }
+        if let Some(cutoff) = cutoffs.rollups {
+            let [project, id] = key;
+            let row = self
+                .database
+                .fetch_optional(
+                    "SELECT count(*), 0, coalesce(sum(length(payload)), 0) FROM rollup \
+                     WHERE project = $1 AND device = $2 AND to_us <= $3",
+                    &[project, id, cutoff.as_micros().into()],
+                )
+                .await?;
+            if let Some(row) = row {
+                expired.rollups.add(amount(&row)?);
+            }
+        }
+        Ok(expired)
+    }
+
+    /// Removes batch rows that are safe in chunks which end before `cutoff`.
+    pub(super) async fn expire_hot(
+        &self,
+        device: &Arc<Device>,
+        cutoff: Timestamp,
+        order: &Order<'_>,
+        most: usize,
+    ) -> Result<(Amount, bool), StoreError> {
+        let streams = device.streams(&self.database).await?;
+        let mut done = Amount::default();
+        let until = cutoff.as_micros().min(self.horizon(device).await?);
+        let frozen = self.frozen(device).await?;
+        let windows = self.windows(device, frozen, until).await?;
+        for window in windows.iter().take(most) {
+            match self.hot_window(device, &streams, *window, order).await? {
+                Step::Done(amount) => done.add(amount),
+                Step::Stop => return Ok((done, false)),
+            }
+        }
+        Ok((done, windows.len() > most))
+    }
+
+    async fn hot_window(
+        &self,
+        device: &Device,
+        streams: &[Arc<Stream>],
+        window: Window,
+        order: &Order<'_>,
+    ) -> Result<Step, StoreError> {
+        let mut transaction = self.database.begin().await?;
+        let frozen = frozen_in(&mut transaction, device).await?;
+        if is_leased(&mut transaction, device, order.now).await?
+            || is_marked(&mut transaction, device, frozen, window.to).await?
+        {
+            return Ok(Step::Stop);
+        }
+        let found = rows::ending_in(&mut transaction, streams, frozen, window.to).await?;
+        let found = rows::explained(&mut transaction, streams, found).await?;
+        // A row that ends here may begin in the window before, whose chunk must know it too.
+        let earliest = found.iter().map(|row| row.from_us).min();
+        let over = windows_in(
+            &mut transaction,
+            device,
+            earliest.unwrap_or(window.from).min(window.from),
+            window.to,
+        )
+        .await?;
+        let highest = highest_id(&mut transaction).await?;
+        // One that is in no chunk and has no mark either is the last copy of something: nothing goes until it is.
+        let is_safe = |row: &Candidate| row.is_within(&over) && row.id != highest;
+        if !found.iter().all(is_safe) {
+            return Ok(Step::Stop);
+        }
+        if found.is_empty() {
+            return Ok(Step::Done(Amount::default()));
+        }
+        let (amount, highest) =
+            rows::remove(&mut transaction, &self.database, device, streams, found).await?;
+        changes::record_evidence_gone(
+            &mut transaction,
+            device.project,
+            device.id,
+            window.to,
+            highest,
+        )
+        .await?;
+        let extent = (window.from, window.to);
+        enter(&mut transaction, device, "hot", extent, amount, order).await?;
+        transaction.commit().await?;
+        Ok(Step::Done(amount))
+    }
+
+    /// Removes chunks that end before `cutoff`, and everything else that was measured before their ends.
+    pub(super) async fn expire_cold(
+        &self,
+        device: &Arc<Device>,
+        cutoff: Timestamp,
+        order: &Order<'_>,
+        most: usize,
+    ) -> Result<(Expired, bool), StoreError> {
+        let streams = device.streams(&self.database).await?;
+        let mut done = Expired::default();
+        let windows = self.windows(device, i64::MIN, cutoff.as_micros()).await?;
+        for window in windows.iter().take(most) {
+            if !self
+                .cold_window(device, &streams, Some(*window), window.to, order, &mut done)
+                .await?
+            {
+                return Ok((done, false));
+            }
+        }
+        if windows.is_empty() {
+            // What came for times that were gone already.
+            let first = self.windows(device, i64::MIN, i64::MAX).await?;
+            let frozen = self.frozen(device).await?;
+            let gone = first
+                .first()
+                .map_or(frozen, |window| window.from.min(frozen));
+            let gone = gone.min(cutoff.as_micros());
+            self.cold_window(device, &streams, None, gone, order, &mut done)
+                .await?;
+        }
+        Ok((done, windows.len() > most))
+    }
+
+    /// One chunk, or none where it went before, and all that ends before `to`.
+    async fn cold_window(
+        &self,
+        device: &Device,
+        streams: &[Arc<Stream>],
+        window: Option<Window>,
+        to: i64,
+        order: &Order<'_>,
+        done: &mut Expired,
+    ) -> Result<bool, StoreError> {
+        let mut transaction = self.database.begin().await?;
+        if is_leased(&mut transaction, device, order.now).await? {
+            return Ok(false);
+        }
+        let highest = highest_id(&mut transaction).await?;
+        let mut found = rows::ending_in(&mut transaction, streams, i64::MIN, to).await?;
+        found.retain(|row| row.id != highest);
+        if window.is_none() && found.is_empty() {
+            return Ok(true);
+        }
+        let from = found.iter().map(|row| row.from_us).min();
+        let from = window
+            .map_or(i64::MAX, |window| window.from)
+            .min(from.unwrap_or(i64::MAX));
+        let (hot, last) =
+            rows::remove(&mut transaction, &self.database, device, streams, found).await?;
+        let [project, id] = [
+            Value::from(device.project.number),
+            device.id.as_bytes().into(),
+        ];
+        transaction
+            .execute(
+                "DELETE FROM dirty WHERE project = $1 AND device = $2 AND to_us <= $3",
+                &[project, id, to.into()],
+            )
+            .await?;
+        changes::record_evidence_gone(&mut transaction, device.project, device.id, to, last)
+            .await?;
+        let extent = (from, to);
+        if let Some(window) = window {
+            transaction
+                .execute("DELETE FROM chunk WHERE id = $1", &[window.id.into()])
+                .await?;
+            let cold = Amount {
+                items: 1,
+                records: window.points,
+                bytes: window.bytes,
+            };
+            enter(&mut transaction, device, "cold", extent, cold, order).await?;
+            done.cold.add(cold);
+        }
+        if hot.items > 0 {
+            enter(&mut transaction, device, "hot", extent, hot, order).await?;
+            done.hot.add(hot);
+        }
+        changes::record_change(
+            &mut transaction,
+            device.project,
+            device.id,
+            extent,
+            Cause::Deleted,
+            order.now,
+        )
+        .await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// The device's chunks within `from..=to`, by time.
+    async fn windows(
+        &self,
+        device: &Device,
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<Window>, StoreError> {
+        let rows = self
+            .database
+            .fetch_all(
+                "SELECT id, from_us, to_us, built, points, length(payload) FROM chunk \
+                 WHERE project = $1 AND device = $2 AND from_us >= $3 AND to_us <= $4 ORDER BY from_us",
+                &[
+                    device.project.number.into(),
+                    device.id.as_bytes().into(),
+                    from.into(),
+                    to.into(),
+                ],
+            )
+            .await?;
+        Ok(rows
+            .iter()
+            .map(Window::from_row)
+            .collect::<Result<_, SqlError>>()?)
+    }
+
+    /// Until when the device's times are cold; `i64::MIN` if none are.
+    async fn horizon(&self, device: &Device) -> Result<i64, StoreError> {
+        let row = self
+            .database
+            .fetch_optional(
+                "SELECT until_us FROM cold WHERE project = $1 AND device = $2",
+                &[device.project.number.into(), device.id.as_bytes().into()],
+            )
+            .await?;
+        Ok(row.map_or(Ok(i64::MIN), |row| row.i64(0))?)
+    }
+
+    /// Until when batch rows are gone; `i64::MIN` if none are.
+    async fn frozen(&self, device: &Device) -> Result<i64, StoreError> {
+        let row = self.database.fetch_optional(FROZEN, &of(device)).await?;
+        Ok(row.map_or(Ok(i64::MIN), |row| row.i64(0))?)
+    }
+}
+
+const FROZEN: &str = "SELECT until_us FROM evidence_gone WHERE project = $1 AND device = $2";
+
+fn of(device: &Device) -> [Value<'_>; 2] {
+    [device.project.number.into(), device.id.as_bytes().into()]
+}
+
+async fn frozen_in(transaction: &mut Transaction, device: &Device) -> Result<i64, SqlError> {
+    let row = transaction.fetch_optional(FROZEN, &of(device)).await?;
+    row.map_or(Ok(i64::MIN), |row| row.i64(0))
+}
+
+/// The chunks that touch `from..to`.
+async fn windows_in(
+    transaction: &mut Transaction,
+    device: &Device,
+    from: i64,
+    to: i64,
+) -> Result<Vec<Window>, SqlError> {
+    let [project, id] = of(device);
+    let rows = transaction
+        .fetch_all(
+            "SELECT id, from_us, to_us, built, points, length(payload) FROM chunk \
+             WHERE project = $1 AND device = $2 AND from_us < $4 AND to_us > $3 ORDER BY from_us",
+            &[project, id, from.into(), to.into()],
+        )
+        .await?;
+    rows.iter().map(Window::from_row).collect()
+}
+
+/// Whether anything of the device is marked as changed in `from..to`.
+async fn is_marked(
+    transaction: &mut Transaction,
+    device: &Device,
+    from: i64,
+    to: i64,
+) -> Result<bool, SqlError> {
+    let [project, id] = of(device);
+    let found = transaction
+        .fetch_optional(
+            "SELECT 1 FROM dirty WHERE project = $1 AND device = $2 AND from_us < $4 AND to_us > $3 LIMIT 1",
+            &[project, id, from.into(), to.into()],
+        )
+        .await?;
+    Ok(found.is_some())
+}
+
+/// The highest batch id of all: its row stays, so that no id is given twice.
+async fn highest_id(transaction: &mut Transaction) -> Result<i64, SqlError> {
+    let row = transaction
+        .fetch_optional("SELECT coalesce(max(id), 0) FROM batch", &[])
+        .await?;
+    row.map_or(Ok(0), |row| row.i64(0))
+}
+
+fn amount(row: &Row) -> Result<Amount, SqlError> {
+    Ok(Amount {
+        items: row.i64(0)?.cast_unsigned(),
+        records: row.i64(1)?.cast_unsigned(),
+        bytes: row.i64(2)?.cast_unsigned(),
+    })
+}
