@@ -270,8 +270,9 @@ fn figures(report: &mut Report, traffic: &Traffic, stored: &Stored, peers: &[Out
             }),
         ])
         .bound(format!(
-            "bare rustls {}",
-            bare.show(|value| format!("{value:.0}"))
+            "bare rustls {}; with P-384 authorities like ours {}",
+            bare.show(|value| format!("{value:.0}")),
+            Spread::of(traffic.bare_like_ours.clone()).show(|value| format!("{value:.0}"))
         )),
     );
     let [p50, p99] = [0.5, 0.99].map(|share| percentile(&traffic.steady, share));

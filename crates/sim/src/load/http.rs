@@ -18,9 +18,11 @@ use super::process::now;
 
 /// A kept connection.
 pub struct Asker {
+    address: SocketAddr,
+    /// TLS and an API key, where there are.
+    secure: Option<(TlsConnector, String)>,
     sender: SendRequest<Full<Bytes>>,
     driver: JoinHandle<()>,
-    key: Option<String>,
 }
 
 impl Drop for Asker {
@@ -32,31 +34,35 @@ impl Drop for Asker {
 impl Asker {
     /// Plain HTTP, as the peers speak it.
     pub async fn plain(address: SocketAddr) -> Result<Self> {
-        let tcp = TcpStream::connect(address).await?;
-        tcp.set_nodelay(true)?;
-        Self::over(tcp, None).await
+        Self::open(address, None).await
     }
 
     /// HTTPS with an API key.
     pub async fn secure(address: SocketAddr, tls: &TlsConnector, key: &str) -> Result<Self> {
-        let stream = super::mqtt::handshake(address, tls).await?;
-        Self::over(stream, Some(key.to_owned())).await
+        Self::open(address, Some((tls.clone(), key.to_owned()))).await
     }
 
-    async fn over<S>(stream: S, key: Option<String>) -> Result<Self>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        // What ends the connection is told to the request that notices.
-        let driver = tokio::spawn(async move {
-            let _ = connection.await;
-        });
+    async fn open(address: SocketAddr, secure: Option<(TlsConnector, String)>) -> Result<Self> {
+        let (sender, driver) = match &secure {
+            Some((tls, _)) => speak(super::mqtt::handshake(address, tls).await?).await?,
+            None => {
+                let tcp = TcpStream::connect(address).await?;
+                tcp.set_nodelay(true)?;
+                speak(tcp).await?
+            }
+        };
         Ok(Self {
+            address,
+            secure,
             sender,
             driver,
-            key,
         })
+    }
+
+    /// A new connection in the place of the old one, which a server may have closed with a refusal.
+    pub async fn renew(&mut self) -> Result<()> {
+        *self = Self::open(self.address, self.secure.clone()).await?;
+        Ok(())
     }
 
     /// Sends one request; answers status and body.
@@ -65,7 +71,7 @@ impl Asker {
             .method(method)
             .uri(path)
             .header("host", "localhost");
-        if let Some(key) = &self.key {
+        if let Some((_, key)) = &self.secure {
             request = request.header("authorization", format!("Bearer {key}"));
         }
         self.sender.ready().await?;
@@ -119,6 +125,18 @@ impl Asker {
         }
         Ok(took)
     }
+}
+
+async fn speak<S>(stream: S) -> Result<(SendRequest<Full<Bytes>>, JoinHandle<()>)>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+    // What ends the connection is told to the request that notices.
+    let driver = tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok((sender, driver))
 }
 
 fn shorten(path: &str) -> String {

@@ -338,6 +338,9 @@ async fn accepts(asker: &mut Asker, calls: &[String]) -> Result<bool> {
         matches!(status, 200 | 400 | 414 | 422 | 431),
         "a question was answered {status}"
     );
+    if status != 200 {
+        asker.renew().await?;
+    }
     Ok(status == 200)
 }
 

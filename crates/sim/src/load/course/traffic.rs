@@ -15,7 +15,7 @@ use crate::load::peers::mosquitto;
 use crate::load::process::{Program, spent};
 use crate::load::questions::Size;
 use crate::load::report::Spread;
-use crate::load::tls::{Authority, Bare};
+use crate::load::tls::{Authority, Bare, Curve};
 use crate::load::traffic::{
     Rate, Sender, announce, beside_a_flood, deliver, handshakes, idle, journals, pace,
 };
@@ -48,6 +48,8 @@ pub(super) struct Traffic {
     pub(super) idle: f64,
     pub(super) handshakes: Vec<f64>,
     pub(super) bare: Vec<f64>,
+    /// Of bare rustls with authorities like ours.
+    pub(super) bare_like_ours: Vec<f64>,
     pub(super) mosquitto: Result<Broker, String>,
 }
 
@@ -75,7 +77,7 @@ struct Beside {
 }
 
 pub(super) async fn run(folder: &Path, size: &Size) -> Result<Traffic> {
-    let authority = Authority::make(&folder.join("certificates"))?;
+    let authority = Authority::make(&folder.join("certificates"), Curve::P256)?;
     let mut mosquitto = match mosquitto::start(folder, &authority).await {
         Ok(program) => Ok(Beside {
             program,
@@ -131,33 +133,39 @@ pub(super) async fn run(folder: &Path, size: &Size) -> Result<Traffic> {
     let idle_bytes = idle(process, instance.mqtt(), most, WARM).await?;
     if let Ok(beside) = &mut mosquitto {
         let senders = beside.senders.get(..size.idle).unwrap_or(&beside.senders);
-        beside.broker.idle = idle(
-            beside.program.process,
-            beside.program.address,
-            senders,
-            WARM,
-        )
-        .await?;
+        let (process, address) = (beside.program.process, beside.program.address);
+        match idle(process, address, senders, WARM).await {
+            Ok(bytes) => beside.broker.idle = bytes,
+            Err(error) => mosquitto = Err(super::excuse(mosquitto::PROGRAM, &error)),
+        }
     }
+    let like_ours = Authority::make(&folder.join("certificates-p384"), Curve::P384)?;
     let bare = Bare::start(&authority).await?;
+    let bare_like_ours = Bare::start(&like_ours).await?;
     let clients: Vec<TlsConnector> = ours
         .loaders
         .iter()
         .map(|device| device.tls.clone())
         .collect();
     let strangers = [authority.connector()?];
-    let (mut shaken, mut shaken_bare) = (Vec::new(), Vec::new());
+    let like = [like_ours.connector()?];
+    let (mut shaken, mut shaken_bare, mut shaken_like) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..size.repeats {
         shaken.push(handshakes(process, instance.mqtt(), &clients, size.handshakes).await?);
         shaken_bare
             .push(handshakes(bare.process, bare.address, &strangers, size.handshakes).await?);
+        let (process_like, address_like) = (bare_like_ours.process, bare_like_ours.address);
+        shaken_like.push(handshakes(process_like, address_like, &like, size.handshakes).await?);
         if let Ok(beside) = &mut mosquitto {
             let (process, address) = (beside.program.process, beside.program.address);
-            let rate = handshakes(process, address, &strangers, size.handshakes).await?;
-            beside.broker.handshakes.push(rate);
+            match handshakes(process, address, &strangers, size.handshakes).await {
+                Ok(rate) => beside.broker.handshakes.push(rate),
+                Err(error) => mosquitto = Err(super::excuse(mosquitto::PROGRAM, &error)),
+            }
         }
     }
     bare.end().await?;
+    bare_like_ours.end().await?;
     instance.stop().await?;
     let mosquitto = match mosquitto {
         Ok(beside) => {
@@ -177,6 +185,7 @@ pub(super) async fn run(folder: &Path, size: &Size) -> Result<Traffic> {
         idle: idle_bytes,
         handshakes: shaken,
         bare: shaken_bare,
+        bare_like_ours: shaken_like,
         mosquitto,
     })
 }
