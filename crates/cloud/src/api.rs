@@ -32,6 +32,7 @@ pub use problem::Problem;
 pub use routes::table;
 
 use crate::access::Access;
+use crate::backup::Backup;
 use crate::db::Db;
 use crate::fleet::Fleet;
 use crate::pki::Pki;
@@ -53,6 +54,8 @@ pub struct Rooms {
     pub series: Series,
     /// Room on the disk.
     pub space: Space,
+    /// What is known of backups.
+    pub backup: Backup,
     /// Asked whether the instance is ready.
     pub db: Db,
     /// Turns true when the server stops: streams that would never end do then.
@@ -67,6 +70,7 @@ struct Inside {
     rooms: Rooms,
     cookie: String,
     live: streams::Streams,
+    exports: streams::Streams,
 }
 
 impl Deref for App {
@@ -87,13 +91,19 @@ impl App {
     fn streams(&self) -> &streams::Streams {
         &self.0.live
     }
+
+    /// Places for exports.
+    fn exports(&self) -> &streams::Streams {
+        &self.0.exports
+    }
 }
 
 /// The whole front door as a service. Nothing may be merged into it: what is in no row of its table is refused.
 pub fn router(rooms: Rooms) -> Router {
     let app = App(Arc::new(Inside {
         cookie: rooms.access.cookie_name(),
-        live: streams::Streams::default(),
+        live: streams::Streams::live(),
+        exports: streams::Streams::exports(),
         rooms,
     }));
     door::mount(table())

@@ -6,8 +6,10 @@
 //! Results go to standard output, logs to standard error.
 
 mod admin;
+mod backup;
 mod demo;
 mod doctor;
+mod recovery_kit;
 mod serve;
 
 use std::net::SocketAddr;
@@ -45,6 +47,8 @@ enum Verb {
     Serve(serve::Arguments),
     Demo(demo::Arguments),
     Admin(admin::Arguments),
+    Backup(backup::BackupArguments),
+    Restore(backup::RestoreArguments),
     /// Print the OpenAPI 3.1 document of the REST API
     Openapi,
 }
@@ -142,7 +146,7 @@ impl From<ServeError> for Failure {
 pub fn main() -> ExitCode {
     let line = Line::parse();
     // Servers tell what they do; a command's answer is its output.
-    let quiet = matches!(line.verb, Verb::Admin(_) | Verb::Demo(_) | Verb::Openapi);
+    let quiet = !matches!(line.verb, Verb::Serve(_));
     let standard = if quiet { "warn" } else { "info" };
     if let Err(fault) = telemetry::start(standard) {
         return report(&Failure::Usage(anyhow::anyhow!(fault)));
@@ -162,6 +166,8 @@ async fn act(verb: Verb) -> Result<(), Failure> {
         Verb::Serve(arguments) => serve::run(arguments).await,
         Verb::Demo(arguments) => Box::pin(demo::run(arguments)).await,
         Verb::Admin(arguments) => admin::run(arguments).await,
+        Verb::Backup(arguments) => Box::pin(backup::backup(arguments)).await,
+        Verb::Restore(arguments) => Box::pin(backup::restore(arguments)).await,
         Verb::Openapi => {
             print_line(&api::openapi::document());
             Ok(())

@@ -40,6 +40,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// Room on the disk.
     pub space: Space,
+    /// The daily backup.
+    pub backup: Backup,
 }
 
 /// Room on the disk.
@@ -79,6 +81,17 @@ pub struct Sessions {
     pub attempt_every_s: u32,
 }
 
+/// The daily backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// The folder that it goes to; None for no backup.
+    pub to: Option<PathBuf>,
+    /// Its hour: minutes after midnight, UTC.
+    pub at_minute: u32,
+    /// How long data archives are kept; None for ever.
+    pub keep_days: Option<u32>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         let any = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
@@ -92,6 +105,7 @@ impl Default for Config {
             https_certificate: None,
             sessions: Sessions::default(),
             space: Space::default(),
+            backup: Backup::default(),
         }
     }
 }
@@ -104,6 +118,16 @@ impl Default for Sessions {
             attempts_per_account: 10,
             attempts_per_source: 50,
             attempt_every_s: 30,
+        }
+    }
+}
+
+impl Default for Backup {
+    fn default() -> Self {
+        Self {
+            to: None,
+            at_minute: 2 * 60 + 30,
+            keep_days: None,
         }
     }
 }
@@ -266,6 +290,11 @@ impl Config {
             0..=65_536,
             &mut config.space.reserve_mib,
         );
+        reader.table("backup");
+        let backup = &mut config.backup;
+        reader.optional_path("backup.to", &mut backup.to);
+        reader.time_of_day("backup.at", &mut backup.at_minute);
+        reader.optional_number("backup.keep_days", 31..=36_500, &mut backup.keep_days);
         config
     }
 }

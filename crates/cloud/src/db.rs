@@ -13,7 +13,8 @@ pub use fieldkeep_store::sql::{Row, SqlError, Transaction, Value};
 /// The catalogue's file in the data folder.
 pub const FILE: &str = "catalogue.db";
 
-const MIGRATIONS: &[Migration] = &[
+/// The steps of the catalogue's schema.
+pub const MIGRATIONS: &[Migration] = &[
     Migration {
         number: 1,
         sql: include_str!("../migrations/catalogue/0001_first.sql"),

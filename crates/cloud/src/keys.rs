@@ -13,6 +13,7 @@ mod data_keys;
 mod derive;
 mod keyring;
 mod master;
+mod recovery;
 mod sealing;
 mod start;
 
@@ -30,8 +31,9 @@ use crate::clock::Clock;
 pub use derive::{Secret, hex, new_id, random};
 pub use keyring::InstanceId;
 pub use master::{MasterKey, MasterKeyId, default_path};
+pub use recovery::{KeySnapshot, Restored};
 pub use sealing::{SealingKey, Unsealable};
-pub use start::is_started;
+pub use start::{UNFINISHED, is_started};
 
 /// Why keys cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +94,12 @@ pub enum KeysError {
     /// Databases without their keyring: they cannot be opened, and nothing is made anew beside them.
     #[error("{path} holds databases but no keyring: restore the keyring from a backup")]
     KeyringMissing {
+        /// The data folder.
+        path: PathBuf,
+    },
+    /// A restore into this folder was broken off.
+    #[error("a restore into {path} was not finished: run the same `fieldkeep restore` again")]
+    RestoreUnfinished {
         /// The data folder.
         path: PathBuf,
     },

@@ -17,6 +17,7 @@ use fieldkeep_store::sql::{DatabaseKey, SqlError, go_back};
 use fieldkeep_store::{Store, StoreError};
 
 use crate::access::{self, Access};
+use crate::backup::Backup;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
@@ -33,6 +34,7 @@ pub use running::Running;
 const COMMIT_WINDOW: Duration = Duration::from_millis(1);
 const COMMIT_BATCHES: usize = 256;
 const HTTPS_ENDPOINT: &str = "endpoint.https";
+const CLOCKS: &str = "clocks.to_look_at";
 
 /// Why a data folder cannot be opened or served.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +122,8 @@ pub struct Base {
     pub pki: Pki,
     /// Projects and what is in them.
     pub projects: Projects,
+    /// Backups of all of it.
+    pub backup: Backup,
 }
 
 impl Base {
@@ -136,12 +140,7 @@ impl Base {
 
     /// Opens an instance, or makes a new one in an empty or missing folder; with the key of `series.db`.
     async fn open(config: &Config, clock: Clock) -> Result<(Self, DatabaseKey), ServeError> {
-        let path = match &config.master_key {
-            Some(path) => path.clone(),
-            None => {
-                keys::default_path(|name| std::env::var(name).ok()).ok_or(ServeError::NoKeyPlace)?
-            }
-        };
+        let path = master_key_path(config)?;
         let master = MasterKey::for_data(&path, &config.data)?;
         let opened = Keys::open(&config.data, &master, &clock).await?;
         let db = Db::open(&config.data, &opened.catalogue).await?;
@@ -150,6 +149,13 @@ impl Base {
             Access::open(db.clone(), keys.clone(), clock.clone(), &config.sessions).await?;
         let pki = Pki::open(db.clone(), keys.clone(), clock.clone()).await?;
         let projects = Projects::new(db.clone(), keys.clone(), clock.clone(), access.clone());
+        let backup = Backup::new(
+            db.clone(),
+            keys.clone(),
+            clock.clone(),
+            &config.data,
+            opened.series.clone(),
+        );
         Ok((
             Self {
                 clock,
@@ -158,6 +164,7 @@ impl Base {
                 access,
                 pki,
                 projects,
+                backup,
             },
             opened.series,
         ))
@@ -166,6 +173,19 @@ impl Base {
     /// `host:port` where people reach the server that last ran on this data.
     pub async fn people_endpoint(&self) -> Result<Option<String>, SqlError> {
         self.db.setting(HTTPS_ENDPOINT).await
+    }
+
+    /// Batches that are held and proposals that wait, as the server that last ran on this data counted them.
+    pub async fn clocks_to_look_at(&self) -> Result<Option<(u64, u64)>, SqlError> {
+        let text = self.db.setting(CLOCKS).await?;
+        Ok(text.and_then(|text| {
+            let (held, open) = text.split_once(' ')?;
+            Some((held.parse().ok()?, open.parse().ok()?))
+        }))
+    }
+
+    async fn announce_clocks(&self, held: u64, open: u64) -> Result<(), SqlError> {
+        self.db.set(&[(CLOCKS, &format!("{held} {open}"))]).await
     }
 
     async fn announce_people_endpoint(&self, endpoint: &str) -> Result<(), SqlError> {
@@ -311,6 +331,14 @@ fn too_new(error: &ServeError) -> Option<(PathBuf, i64)> {
         cause = error.source();
     }
     None
+}
+
+/// Where the master key of these settings is.
+pub(crate) fn master_key_path(config: &Config) -> Result<PathBuf, ServeError> {
+    match &config.master_key {
+        Some(path) => Ok(path.clone()),
+        None => keys::default_path(|name| std::env::var(name).ok()).ok_or(ServeError::NoKeyPlace),
+    }
 }
 
 /// Held by the open file; the system frees it however the process ends.

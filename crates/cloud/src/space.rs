@@ -216,8 +216,10 @@ impl Space {
         let mut complained = false;
         loop {
             ticks.tick().await;
-            let mut outcome = self.look().map(|_| ());
-            if looks % LOOKS_AN_ENTRY == 0 && outcome.is_ok() {
+            let was_let_in = self.kept().let_in;
+            let mut outcome = self.look();
+            let changed = self.kept().let_in != was_let_in;
+            if (changed || looks % LOOKS_AN_ENTRY == 0) && outcome.is_ok() {
                 outcome = self.note().await;
             }
             looks += 1;
@@ -248,7 +250,7 @@ impl Space {
     }
 
     /// One look at the disk: refuses new data, or lets them in, as there is room.
-    fn look(&self) -> Result<Disk, SpaceError> {
+    fn look(&self) -> Result<(), SpaceError> {
         let inner = &self.0;
         let disk = disk(&inner.data).map_err(SpaceError::Disk)?;
         let let_in = self.kept().let_in;
@@ -273,7 +275,7 @@ impl Space {
                 );
             }
         }
-        Ok(disk)
+        Ok(())
     }
 
     fn make_reserve(&self, total: u64) {

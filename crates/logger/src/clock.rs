@@ -5,6 +5,8 @@
 //! free-running, since its last agreement or, if there was none, since the newest provable time. An unset clock is
 //! corrected by what the cloud says, for the logger only: the system's clock is not touched. Certificates are judged by
 //! the last agreement and the ticks since, where there was one: no step of the system's clock makes them look expired.
+//! A clock that the cloud never agreed with, and by which the cloud's certificate has run out, is disproved by that
+//! certificate where it holds at the newest provable time: it counts as unset until the cloud has said the time.
 //! Does not read a clock.
 
 use fieldkeep_protocol::record::ClockQuality;
@@ -65,6 +67,8 @@ pub struct Judge {
     agreed_at: Option<u64>,
     /// The cloud's time when the clock last agreed with it or was corrected by it, and the ticks then.
     anchor: Option<(i64, u64)>,
+    /// The cloud's certificate is none by this clock.
+    disproved: bool,
     before: Option<(i64, u64)>,
     /// The system's clock as it was at the record before, without what is added to it.
     wall_before: Option<Reading>,
@@ -78,6 +82,7 @@ impl Judge {
             offset_us: 0,
             agreed_at: None,
             anchor: None,
+            disproved: false,
             before: None,
             wall_before: None,
         }
@@ -91,7 +96,7 @@ impl Judge {
     /// The best known time and its quality; steps are not looked for.
     pub fn time(&self, reading: Reading) -> (i64, ClockQuality) {
         let time_us = reading.wall_us.saturating_add(self.offset_us);
-        if time_us.saturating_add(SLACK_US) < self.proven_us {
+        if self.disproved || time_us.saturating_add(SLACK_US) < self.proven_us {
             return (time_us, ClockQuality::Unset);
         }
         let age_us = self.agreed_at.map(|at| reading.ticks_us.saturating_sub(at));
@@ -113,6 +118,7 @@ impl Judge {
                 .saturating_sub(passed);
             (step.saturating_abs() > STEP_US).then_some(step)
         });
+        self.disproved &= set_by.is_none();
         // A system clock that has been set right needs no correction any more. One that merely went on until it passed
         // what is proven does: it is as wrong as before.
         if self.offset_us != 0
@@ -153,10 +159,12 @@ impl Judge {
         if by_us.saturating_abs() <= AGREEMENT_US {
             self.agreed_at = Some(reading.ticks_us);
             self.anchor = Some((cloud_us, reading.ticks_us));
+            self.disproved = false;
             return Verdict::Agrees;
         }
         if quality == ClockQuality::Unset && cloud_us >= self.proven_us.saturating_sub(SLACK_US) {
             self.offset_us = self.offset_us.saturating_add(by_us);
+            self.disproved = false;
             self.anchor = Some((cloud_us, reading.ticks_us));
             self.wall_before = Some(reading);
             // The step that this makes is no reason to doubt the time that made it.
@@ -167,6 +175,23 @@ impl Judge {
             return Verdict::Corrected;
         }
         Verdict::Differs { by_us }
+    }
+
+    /// The newest provable time, in seconds, where nothing but the system's clock says more: neither the cloud has said
+    /// the time since this start, nor is the clock unset.
+    pub fn unproven_s(&self, reading: Reading) -> Option<u64> {
+        let is_unproven = self.anchor.is_none() && self.time(reading).1 != ClockQuality::Unset;
+        is_unproven.then(|| self.proven_us.max(0).unsigned_abs() / 1_000_000)
+    }
+
+    /// Whether the cloud has said the time since this start, and was believed.
+    pub fn was_told(&self) -> bool {
+        self.anchor.is_some()
+    }
+
+    /// The cloud has shown a certificate that holds at the newest provable time and not at the clock's.
+    pub fn disprove(&mut self) {
+        self.disproved = true;
     }
 
     /// Whether asking the cloud for its time would help.
@@ -301,6 +326,36 @@ mod tests {
                 now_s + 9
             );
         }
+    }
+
+    #[test]
+    fn a_clock_that_a_certificate_disproves_is_unset_until_the_cloud_has_said_the_time() {
+        let ahead = at(NOW + 400 * DAY, 1);
+        let mut judge = Judge::new(NOW - DAY);
+        judge.judge(ahead);
+        assert_eq!(
+            judge.unproven_s(ahead),
+            Some((NOW - DAY).unsigned_abs() / 1_000_000)
+        );
+        judge.disprove();
+        assert_eq!(judge.time(ahead).1, ClockQuality::Unset);
+        assert_eq!(judge.unproven_s(ahead), None);
+        assert_eq!(
+            judge.certificate_time_s(ahead),
+            (NOW - DAY).unsigned_abs() / 1_000_000
+        );
+        assert_eq!(judge.cloud_says(ahead, NOW), Verdict::Corrected);
+        let later = judge.judge(at(NOW + 400 * DAY + 1_000_000, 2));
+        assert_eq!(
+            (later.time_us, later.quality),
+            (NOW + 1_000_000, ClockQuality::Synchronised)
+        );
+        // Set right by its system instead: it is believed as any other.
+        let mut judge = Judge::new(NOW - DAY);
+        judge.judge(ahead);
+        judge.disprove();
+        let set = judge.judge(at(NOW, 2));
+        assert_eq!(set.quality, ClockQuality::FreeRunning { age_s: 86_400 });
     }
 
     #[test]

@@ -146,6 +146,17 @@ impl ReachError {
         }
     }
 
+    /// Whether only the dates of the server's certificate were wrong, by the time it was judged by.
+    pub fn is_about_dates(&self) -> bool {
+        matches!(
+            self,
+            ReachError::Tls {
+                fault: TlsFault::NotYetValid | TlsFault::Expired,
+                ..
+            }
+        )
+    }
+
     /// Whether the server could not be reached at all, rather than answering wrongly.
     pub fn is_unreachable(&self) -> bool {
         !matches!(self, ReachError::Tls { .. })

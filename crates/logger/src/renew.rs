@@ -26,6 +26,13 @@ pub enum RenewError {
     Tls(#[from] TlsError),
 }
 
+impl RenewError {
+    /// Whether only the dates of the server's certificate were wrong, by the time it was judged by.
+    pub fn is_about_dates(&self) -> bool {
+        matches!(self, RenewError::Post(PostError::Reach(error)) if error.is_about_dates())
+    }
+}
+
 #[derive(serde::Serialize)]
 struct Ask<'a> {
     csr: &'a str,

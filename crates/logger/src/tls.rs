@@ -60,13 +60,32 @@ pub fn client_config(
     now_s: u64,
 ) -> Result<ClientConfig, TlsError> {
     let provider = provider();
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+    let verifier = verifier(roots, &provider)?;
+    config(provider, verifier, identity, now_s)
+}
+
+/// Trust in the roots of the device's own folder by somebody who knows only that it is not before `proven_s`: what had
+/// run out by then is refused, what begins later may have begun. The caller checks again once it knows the time.
+pub fn timeless_config(
+    roots: Arc<RootCertStore>,
+    identity: Option<ClientIdentity>,
+    proven_s: u64,
+) -> Result<ClientConfig, TlsError> {
+    let provider = provider();
+    let timeless = Timeless(verifier(roots, &provider)?);
+    config(provider, Arc::new(timeless), identity, proven_s)
+}
+
+fn verifier(
+    roots: Arc<RootCertStore>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider))
         .build()
         .map_err(|e| TlsError {
             what: "the trusted root cannot be used",
             source: rustls::Error::General(e.to_string()),
-        })?;
-    config(provider, verifier, identity, now_s)
+        })
 }
 
 /// Trust in whatever root has a fingerprint, where the server shows that root itself.
@@ -129,6 +148,65 @@ struct FixedTime(u64);
 impl TimeProvider for FixedTime {
     fn current_time(&self) -> Option<UnixTime> {
         Some(unix(self.0))
+    }
+}
+
+/// Judges dates by a time that may be long past.
+#[derive(Debug)]
+struct Timeless(Arc<WebPkiServerVerifier>);
+
+/// A leaf, what issued it, and its root may each begin later.
+const BEGINNINGS: usize = 4;
+
+impl ServerCertVerifier for Timeless {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let mut now = now;
+        for _ in 0..BEGINNINGS {
+            let judged = self.0.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            );
+            match judged {
+                Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
+                    not_before,
+                    ..
+                })) if not_before > now => now = not_before,
+                judged => return judged,
+            }
+        }
+        Err(CertificateError::NotValidYet.into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.2 is never spoken".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }
 

@@ -66,12 +66,13 @@ impl Faults {
                 .arg("-f")
                 .arg(&self.pipes)
                 .args(["-c", &order, &process.to_string()])
-                .status()
+                .output()
                 .await?;
             // Switching off what was never on is refused, and as good.
             ensure!(
-                done.success() || order.starts_with("disable"),
-                "fiu-ctrl {order}: {done}"
+                done.status.success() || order.starts_with("disable"),
+                "fiu-ctrl {order}: {}",
+                String::from_utf8_lossy(&done.stderr)
             );
         }
         Ok(())

@@ -43,7 +43,8 @@ async fn weather(fault: DiskFault, number: u64) -> Result<()> {
         .await;
         wait::run_for(200 + seed.below(800)).await;
         // Reading goes on meanwhile, and what is durable is still there.
-        let seen = scene.points(&element).await?;
+        let seen = scene.points(&element).await;
+        let seen = seen.with_context(|| scene.cloud.log().unwrap_or_default())?;
         assert_eq!(seen, counted(u32::try_from(seen.len())?));
         scene.cloud.disk_fails(None).await?;
         scene.at_least(&element, seen.len() + 10).await;

@@ -125,4 +125,9 @@ impl KeyUnavailable {
     pub fn gone() -> Self {
         Self(None)
     }
+
+    /// Whether there is no key, as against a keeper that failed.
+    pub fn is_gone(&self) -> bool {
+        self.0.is_none()
+    }
 }

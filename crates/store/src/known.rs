@@ -1,8 +1,8 @@
 //! Raw values as they were known at a time: from the rows that had arrived by then, with the channel tables of then.
 //!
 //! Reads the evidence alone, never what was derived from it, and refuses where the evidence of the range was removed.
-//! Pages as the present does, in the same order and with the same cursors. Rows that were stamped since they came are
-//! read by the stamps of then, and lie where those say; they are few, and opened before the others.
+//! Rows whose times were stamped have the stamps of then; they are few, and each page looks at all of them, because where they
+//! lie now says nothing of where they lay. Pages as the present does, in the same order and with the same cursors.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::error::StoreError;
 use crate::feed::Stored;
 use crate::gaps::{GapReason, Run};
 use crate::scan::{Collector, Cursor, Page, Source, TimeRange};
-use crate::stamp::{Timing, extent};
+use crate::stamp::Timing;
 use crate::store::{Inner, Store};
 use crate::stream::Stream;
 use crate::sweep::{Plan, UNKNOWN, Visitor, Wanted};
@@ -61,7 +61,7 @@ impl Plan {
         known_at: Timestamp,
         visitor: &mut (impl Visitor + Send),
     ) -> Result<u64, StoreError> {
-        let mut damaged = 0;
+        let mut damaged = self.stamped(inner, known_at, visitor).await?;
         let mut lanes = self.lanes(inner, from, known_at).await?;
         loop {
             let next = lanes
@@ -71,7 +71,7 @@ impl Plan {
             let Some(lane) = next else {
                 return Ok(damaged);
             };
-            let Some((row, timing)) = lane.ready.pop_front() else {
+            let Some(row) = lane.ready.pop_front() else {
                 lane.fill(inner, from, self.to, known_at).await?;
                 continue;
             };
@@ -91,8 +91,9 @@ impl Plan {
             let branch = row.branch;
             match inner.open_batch(&lane.stream, row).await? {
                 Some(plain) => {
+                    let read_by = (table.as_ref(), &Timing::AS_SENT);
                     lane.wanted
-                        .visit(&lane.stream, branch, (&table, &timing), &plain, visitor);
+                        .visit(&lane.stream, branch, read_by, &plain, visitor);
                 }
                 None => {
                     damaged += 1;
@@ -100,6 +101,51 @@ impl Plan {
                 }
             }
         }
+    }
+
+    /// Visits the rows that have a stamp by now, with those of then; answers how many could not be opened.
+    async fn stamped(
+        &self,
+        inner: &Inner,
+        known_at: Timestamp,
+        visitor: &mut (impl Visitor + Send),
+    ) -> Result<u64, StoreError> {
+        let mut damaged = 0;
+        for wanted in &self.devices {
+            for stream in &wanted.streams {
+                let mut after = 0;
+                loop {
+                    let rows = inner.stamped_rows(stream, after, known_at).await?;
+                    let is_last = rows.len() < ROWS;
+                    for (row, received) in rows {
+                        after = row.id;
+                        // They come in no order; this only keeps the page's bound.
+                        visitor.goes_on(i64::MIN);
+                        let table = inner.table(stream, row.revision).await?;
+                        let Some(table) = table.filter(|table| table.received <= known_at) else {
+                            continue;
+                        };
+                        let timing =
+                            Timing::known(&inner.database, stream, row.id, known_at).await?;
+                        let branch = row.branch;
+                        let Some(plain) = inner.open_batch(stream, row).await? else {
+                            damaged += 1;
+                            continue;
+                        };
+                        let was_held = timing.newest().is_none()
+                            && Batch::decode(&plain)
+                                .is_ok_and(|batch| is_held(&batch, received, i64::MIN, true));
+                        if !was_held {
+                            wanted.visit(stream, branch, (&table, &timing), &plain, visitor);
+                        }
+                    }
+                    if is_last {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(damaged)
     }
 
     async fn lanes(
@@ -111,15 +157,6 @@ impl Plan {
         let mut lanes = Vec::new();
         for wanted in &self.devices {
             for stream in &wanted.streams {
-                let mut stamped = Lane {
-                    wanted,
-                    stream: Arc::clone(stream),
-                    ready: VecDeque::new(),
-                    after: [i64::MAX; 5],
-                    done: true,
-                };
-                stamped.fill_stamped(inner, from, self.to, known_at).await?;
-                lanes.push(stamped);
                 let times = stream.state(&inner.database).await?.times;
                 let Some(times) = times.filter(|times| times.from < self.to && times.to >= from)
                 else {
@@ -150,8 +187,7 @@ impl Plan {
 struct Lane<'a> {
     wanted: &'a Wanted,
     stream: Arc<Stream>,
-    /// Rows with the stamps of then.
-    ready: VecDeque<(Stored, Timing)>,
+    ready: VecDeque<Stored>,
     /// No row before this one is left to read: from, span, first, count, branch.
     after: [i64; 5],
     done: bool,
@@ -159,57 +195,7 @@ struct Lane<'a> {
 
 impl Lane<'_> {
     fn head(&self) -> i64 {
-        self.ready
-            .front()
-            .map_or(self.after[0], |(row, _)| row.from_us)
-    }
-
-    /// All rows of the stream that are stamped now and touched the range then.
-    async fn fill_stamped(
-        &mut self,
-        inner: &Inner,
-        from: i64,
-        to: i64,
-        known_at: Timestamp,
-    ) -> Result<(), StoreError> {
-        let identity = &self.stream.identity;
-        let rows = inner
-            .database
-            .fetch_all(
-                "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id, received_us \
-                 FROM batch WHERE project = $1 AND stream = $2 AND received_us <= $3 \
-                   AND id IN (SELECT batch FROM stamp WHERE project = $1 AND stream = $2)",
-                &[
-                    identity.project.number.into(),
-                    identity.id.into(),
-                    known_at.as_micros().into(),
-                ],
-            )
-            .await?;
-        let mut found = Vec::new();
-        for row in &rows {
-            let received = Timestamp::from_micros(row.i64(11)?);
-            let mut stored = Stored::from_row(row)?;
-            let timing = Timing::known(&inner.database, &self.stream, &stored, known_at).await?;
-            let opened = inner
-                .open_batch(&self.stream, Stored::from_row(row)?)
-                .await?;
-            // A damaged one says nothing of when it was; the present reports it.
-            let Some(plain) = opened else { continue };
-            let Ok(batch) = Batch::decode(&plain) else {
-                continue;
-            };
-            if timing.newest().is_none() && is_held(&batch, received, i64::MIN, true) {
-                continue;
-            }
-            (stored.from_us, stored.to_us) = extent(&batch, &timing);
-            if stored.from_us < to && stored.to_us >= from {
-                found.push((stored, timing));
-            }
-        }
-        found.sort_by_key(|(row, _)| row.place());
-        self.ready = found.into();
-        Ok(())
+        self.ready.front().map_or(self.after[0], |row| row.from_us)
     }
 
     async fn fill(
@@ -248,13 +234,43 @@ impl Lane<'_> {
         for row in &rows {
             let row = Stored::from_row(row)?;
             self.after = row.place();
-            self.ready.push_back((row, Timing::AS_SENT));
+            self.ready.push_back(row);
         }
         Ok(())
     }
 }
 
 impl Inner {
+    /// Some rows of a stream that have a stamp, by id, each with its arrival.
+    async fn stamped_rows(
+        &self,
+        stream: &Stream,
+        after: i64,
+        known_at: Timestamp,
+    ) -> Result<Vec<(Stored, Timestamp)>, StoreError> {
+        let rows = self
+            .database
+            .fetch_all(
+                "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id, received_us \
+                 FROM batch WHERE project = $1 AND stream = $2 AND held = false AND stamp IS NOT NULL \
+                   AND id > $3 AND received_us <= $4 ORDER BY id LIMIT $5",
+                &[
+                    stream.identity.project.number.into(),
+                    stream.identity.id.into(),
+                    after.into(),
+                    known_at.as_micros().into(),
+                    i64::try_from(ROWS).unwrap_or(i64::MAX).into(),
+                ],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let received = Timestamp::from_micros(row.i64(11)?);
+                Ok((Stored::from_row(row)?, received))
+            })
+            .collect()
+    }
+
     /// Refuses where hot rows of a device were removed in what is read of it.
     async fn evidence_kept(&self, wanted: &Wanted) -> Result<(), StoreError> {
         let device = &wanted.device;

@@ -8,6 +8,7 @@
 
 mod append;
 mod arrivals;
+mod audit;
 mod buckets;
 mod changes;
 mod cipher;
@@ -43,6 +44,7 @@ mod writer;
 
 pub use append::{ChannelsReceipt, Outcome, Receipt};
 pub use arrivals::{Arrival, Arrived, ArrivedChannel};
+pub use audit::{Audit, Figures, Opened};
 pub use buckets::{Bucket, Buckets, MOST_BUCKETS};
 pub use changes::{Change, ChangeCause, Changes, Revision};
 pub use cipher::{ProjectKey, ProjectKeyFuture, ProjectKeys};
@@ -59,7 +61,7 @@ pub use retention::{Amount, Cutoffs, Deletion, Expired, Order};
 pub use scan::{Cursor, InvalidCursor, Page, Point, Source, TimeRange};
 pub use settle::Settled;
 pub use stamp::StampCause;
-pub use store::{Options, Origin, Store};
+pub use store::{MIGRATIONS, Options, Origin, Store};
 pub use tables::{Channel, ChannelTable};
 
 #[cfg(test)]

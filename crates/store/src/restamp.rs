@@ -48,8 +48,8 @@ pub struct ClockCorrection {
     pub offset_us: i64,
     /// A corrected time at which the drift is nothing, and nanoseconds lost a second since.
     pub drift: Option<(Timestamp, i64)>,
-    /// How far the corrected times may be off.
-    pub error_us: i64,
+    /// How far the corrected times may be off; `None`: nothing bounds it.
+    pub error_us: Option<i64>,
 }
 
 /// Who acts, and why. Both are kept sealed.
@@ -176,7 +176,7 @@ impl Store {
         let stream = inner.stream(origin, wanted.epoch).await?;
         let stream = stream.ok_or(ClockError::NoRecords)?;
         let (shift, error_us, cause) = match wanted.correction {
-            None => (Shift::default(), 0, StampCause::Released),
+            None => (Shift::default(), Some(0), StampCause::Released),
             Some(correction) => {
                 let (anchor, drift_ppb) = correction.drift.unwrap_or_default();
                 let shift = Shift {
@@ -193,7 +193,7 @@ impl Store {
             first: wanted.first,
             last: wanted.last,
             shift,
-            error_us: Some(error_us),
+            error_us,
             cause,
         };
         let wishes = inner.wishes(&stream, None, wish).await?;
@@ -500,6 +500,14 @@ impl Inner {
                 act.now,
             )
             .await?;
+        }
+        // Before it is durable: whoever sees the change finds the rows by it.
+        if let (Some((from, to)), Some(mut state)) = (new, stream.loaded()) {
+            let spans = prepared
+                .iter()
+                .map(|one| one.new.1.saturating_sub(one.new.0));
+            let span = spans.max().unwrap_or_default();
+            state.restamped(0, Times { from, to, span });
         }
         transaction.commit().await?;
         *name = act_id;

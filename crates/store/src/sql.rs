@@ -7,6 +7,7 @@
 mod sqlite;
 mod upgrade;
 mod value;
+mod whole;
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +15,10 @@ use zeroize::Zeroizing;
 
 pub use upgrade::go_back;
 pub use value::{Row, Value};
+pub use whole::{Part, Snapshot, Table};
 
 /// A 32-byte raw database key; every page and log frame of the file is encrypted with it.
+#[derive(Clone)]
 pub struct DatabaseKey(Zeroizing<[u8; 32]>);
 
 impl DatabaseKey {
@@ -94,6 +97,17 @@ enum Engine {
     Sqlite(sqlite::Sqlite),
 }
 
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// The usual: made where it is missing, references between tables enforced.
+    Work,
+    /// To be read as it is; never made.
+    Look,
+    /// To be filled table by table, in an order that references do not follow.
+    Fill,
+}
+
 impl Database {
     /// Opens (or creates) the encrypted file at `path` and applies `migrations` that it lacks.
     ///
@@ -105,7 +119,7 @@ impl Database {
         migrations: &[Migration],
     ) -> Result<Self, SqlError> {
         let database = Self {
-            engine: Engine::Sqlite(sqlite::Sqlite::open(path, &key.0).await?),
+            engine: Engine::Sqlite(sqlite::Sqlite::open(path, &key.0, Purpose::Work).await?),
         };
         if let Err(error) = database.migrate(path, migrations).await {
             database.close().await;

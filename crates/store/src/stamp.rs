@@ -156,26 +156,34 @@ impl Timing {
         stream: &Stream,
         row: &Stored,
     ) -> Result<Self, StoreError> {
-        Self::known(database, stream, row, Timestamp::from_micros(i64::MAX)).await
-    }
-
-    /// The stamps of a row that were made by `known_at`.
-    pub(crate) async fn known(
-        database: &Database,
-        stream: &Stream,
-        row: &Stored,
-        known_at: Timestamp,
-    ) -> Result<Self, StoreError> {
         if row.stamp.is_none() {
             return Ok(Self::AS_SENT);
         }
         let rows = database
             .fetch_all(
                 "SELECT first, last, offset_us, anchor_us, drift_ppb, unstepped, error_us, cause FROM stamp \
+                 WHERE project = $1 AND batch = $2 ORDER BY id DESC",
+                &[stream.identity.project.number.into(), row.id.into()],
+            )
+            .await?;
+        let stamps = rows.iter().map(Stamp::from_row).collect::<Result<_, _>>()?;
+        Ok(Self::new(stamps))
+    }
+
+    /// The stamps that a batch had at a time.
+    pub(crate) async fn known(
+        database: &Database,
+        stream: &Stream,
+        batch: i64,
+        known_at: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let rows = database
+            .fetch_all(
+                "SELECT first, last, offset_us, anchor_us, drift_ppb, unstepped, error_us, cause FROM stamp \
                  WHERE project = $1 AND batch = $2 AND created_us <= $3 ORDER BY id DESC",
                 &[
                     stream.identity.project.number.into(),
-                    row.id.into(),
+                    batch.into(),
                     known_at.as_micros().into(),
                 ],
             )

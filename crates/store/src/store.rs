@@ -20,7 +20,8 @@ use crate::sql::{Database, DatabaseKey, Migration};
 use crate::tables::Tables;
 use crate::writer::{Item, Writer};
 
-const MIGRATIONS: &[Migration] = &[
+/// The steps of the schema of a store's database, for who fills one from a backup.
+pub const MIGRATIONS: &[Migration] = &[
     Migration {
         number: 1,
         sql: include_str!("../migrations/sqlite/0001_first.sql"),

@@ -14,6 +14,7 @@ mod model;
 mod reads;
 mod retention;
 mod secrecy;
+mod steps;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -76,6 +76,20 @@ export const logQuery = (project: string, device: string) =>
     refetchInterval: STATES_EVERY_MS,
   });
 
+/** Asked for seldom: clocks are looked at twice a minute. */
+export const clockQuery = (project: string, device: string) =>
+  queryOptions({
+    queryKey: ['clock', project, device],
+    queryFn: ({ signal }) =>
+      call(
+        api.GET('/api/v1/projects/{project}/devices/{device}/clock', {
+          params: { path: { project, device } },
+          signal,
+        }),
+      ),
+    refetchInterval: 30_000,
+  });
+
 export const elementsQuery = (project: string) =>
   queryOptions({
     queryKey: ['elements', project],

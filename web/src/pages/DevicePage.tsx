@@ -15,6 +15,7 @@ import { useNow } from '../ui/useNow';
 import { Ago, FlagNote, Value } from '../ui/Value';
 import { symbolOf } from '../units/units';
 import { Simulated } from './DeviceBits';
+import { DeviceClockPanel } from './DeviceClock';
 import { ElementTiles } from './ElementTiles';
 
 const route = getRouteApi('/signed-in/p/$project/devices/$device');
@@ -45,6 +46,7 @@ export function DevicePage() {
       {device.error ? <Failed error={device.error} retry={() => void device.refetch()} /> : null}
       <Facts device={device.data} zone={zone} />
       <CompletenessStrip project={project} of={{ device: id }} />
+      <DeviceClockPanel project={project} device={id} zone={zone} />
       {elements.error ? (
         <Failed error={elements.error} retry={() => void elements.refetch()} />
       ) : own === undefined ? (

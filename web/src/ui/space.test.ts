@@ -24,7 +24,9 @@ describe('the line about the disk', () => {
 
   it('says when the disk will be full', () => {
     const filling = space({ state: 'filling', full_on: '2026-12-04T03:00:00Z' });
-    expect(spaceSentence(filling, 'UTC')).toBe('The disk will be full on 4 Dec 2026 at the present pace: 3.20 GB are free.');
+    expect(spaceSentence(filling, 'UTC')).toBe(
+      'The disk will be full on 4 Dec 2026 at the present pace: 3.20 GB are free.',
+    );
   });
 
   it('says how full it is, with the day where it is known', () => {

@@ -14,6 +14,8 @@ pub enum Task {
     AdminCommand,
     /// `fieldkeep demo` sets up its project.
     Demo,
+    /// The daily backup.
+    Backup,
     /// A device's channels become elements of its project.
     Ingest,
     /// What is old enough is deleted as its project says.
@@ -26,6 +28,7 @@ impl Task {
         match self {
             Self::AdminCommand => "admin-command",
             Self::Demo => "demo",
+            Self::Backup => "backup",
             Self::Ingest => "ingest",
             Self::Retention => "retention",
         }

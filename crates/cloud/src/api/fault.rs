@@ -9,6 +9,7 @@ use super::door::denied;
 use super::id::Time;
 use super::problem::{Code, Problem};
 use crate::access::{AccessError, Failure};
+use crate::backup::BackupError;
 use crate::fleet::FleetError;
 use crate::pki::PkiError;
 use crate::projects::ProjectsError;
@@ -107,6 +108,11 @@ pub(super) fn clock(error: SeriesError, field: &'static str) -> Problem {
         },
         other => series(other),
     }
+}
+
+/// Backups. Nothing that a client sends is at fault: it only asks how they are.
+pub(super) fn backup(error: &BackupError) -> Problem {
+    Problem::internal("the state of the backups is not known", error)
 }
 
 /// Measurements.

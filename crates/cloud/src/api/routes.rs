@@ -101,6 +101,12 @@ fn signed_in() -> Vec<Row> {
             "End my session",
         ),
         door(GET, v1!("/me"), auth::me, "Who I am, and what I am where"),
+        door(
+            GET,
+            v1!("/instance/backup"),
+            instance::backup,
+            "How the instance's backups are",
+        ),
         door(GET, v1!("/openapi.json"), app::document, "This document"),
         door(
             GET,

@@ -1,4 +1,5 @@
-//! Places for live streams: bounded in total, and per project, so that no project keeps the others out.
+//! Places for answers that last: live streams and exports, bounded in total, and per project, so that no project keeps the
+//! others out.
 //!
 //! Owns the counts. Promises that a place is given back when it is dropped, whoever ends the stream.
 
@@ -7,14 +8,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fieldkeep_protocol::ProjectId;
 
-/// Live streams of one instance.
-const TOTAL: usize = 512;
-/// Of these, in one project.
-const OF_PROJECT: usize = 128;
+/// Live streams of one instance, and of one project.
+const LIVE: Places = Places {
+    total: 512,
+    of_project: 128,
+};
+/// Exports: each holds some thousand rows, as Parquet some ten MiB.
+const EXPORTS: Places = Places {
+    total: 32,
+    of_project: 8,
+};
 
-/// The places of one instance. Clones share their counts.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Streams(Arc<Mutex<HashMap<ProjectId, usize>>>);
+#[derive(Clone, Copy, Debug)]
+struct Places {
+    total: usize,
+    of_project: usize,
+}
+
+/// The places of one instance for one kind of answer. Clones share their counts.
+#[derive(Clone, Debug)]
+pub(super) struct Streams {
+    places: Places,
+    counts: Arc<Mutex<HashMap<ProjectId, usize>>>,
+}
 
 /// A stream's place.
 #[derive(Debug)]
@@ -24,11 +40,29 @@ pub(super) struct Place {
 }
 
 impl Streams {
+    /// For live streams.
+    pub(super) fn live() -> Self {
+        Self::new(LIVE)
+    }
+
+    /// For exports.
+    pub(super) fn exports() -> Self {
+        Self::new(EXPORTS)
+    }
+
+    fn new(places: Places) -> Self {
+        Self {
+            places,
+            counts: Arc::default(),
+        }
+    }
+
     /// A place for a stream of `project`, if there is one.
     pub(super) fn enter(&self, project: ProjectId) -> Option<Place> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let of_project = counts.get(&project).copied().unwrap_or(0);
-        if of_project >= OF_PROJECT || counts.values().sum::<usize>() >= TOTAL {
+        let all: usize = counts.values().sum();
+        if of_project >= self.places.of_project || all >= self.places.total {
             return None;
         }
         counts.insert(project, of_project + 1);
@@ -41,7 +75,7 @@ impl Streams {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = (self.streams.0.lock()).unwrap_or_else(PoisonError::into_inner);
+        let mut counts = (self.streams.counts.lock()).unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.project) {
             *count -= 1;
             if *count == 0 {
@@ -57,10 +91,10 @@ mod tests {
 
     #[test]
     fn one_project_leaves_room_for_others_and_places_come_back() {
-        let streams = Streams::default();
+        let streams = Streams::live();
         let [ours, theirs] = [1, 2].map(|byte| ProjectId::from_bytes([byte; 16]));
         let mut places: Vec<_> = std::iter::from_fn(|| streams.enter(ours)).collect();
-        assert_eq!(places.len(), OF_PROJECT);
+        assert_eq!(places.len(), LIVE.of_project);
         assert!(streams.enter(theirs).is_some());
         places.pop();
         assert!(streams.enter(ours).is_some());
@@ -68,8 +102,8 @@ mod tests {
             .flat_map(|byte| std::iter::repeat_n(ProjectId::from_bytes([byte; 16]), 64))
             .map_while(|project| streams.enter(project))
             .collect();
-        assert_eq!(others.len() + places.len(), TOTAL);
+        assert_eq!(others.len() + places.len(), LIVE.total);
         drop((others, places));
-        assert!(streams.0.lock().unwrap().is_empty());
+        assert!(streams.counts.lock().unwrap().is_empty());
     }
 }

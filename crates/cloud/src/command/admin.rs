@@ -9,7 +9,7 @@ use clap::Subcommand;
 use fieldkeep_protocol::{ProjectId, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Failure, Place, doctor};
+use super::{Failure, Place, doctor, recovery_kit};
 use crate::access::{self, Locations, NewApiKey, Role, Task};
 use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
@@ -23,6 +23,7 @@ use crate::serve::{Base, Server};
 ///   fieldkeep admin claim --project "Tide gauges" --data DIR
 ///   fieldkeep admin api-key --project "Tide gauges" --role viewer --data DIR
 ///   fieldkeep admin sign-in-link you@example.org --data DIR
+///   fieldkeep admin recovery-kit --data DIR
 ///   fieldkeep admin doctor --data DIR
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -107,6 +108,7 @@ enum Verb {
                       their journals keep. Example: fieldkeep admin go-back --data DIR --master-key FILE"
     )]
     GoBack,
+    RecoveryKit(recovery_kit::Arguments),
     /// Look at everything that commonly goes wrong; each line is ok or says what to do
     #[command(after_help = "Example: fieldkeep admin doctor --data DIR --master-key FILE")]
     Doctor,
@@ -169,9 +171,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-struct Answer {
-    text: String,
-    json: Value,
+pub(super) struct Answer {
+    pub(super) text: String,
+    pub(super) json: Value,
 }
 
 async fn act(base: &Base, verb: Verb) -> Result<Answer, Failure> {
@@ -220,6 +222,7 @@ async fn act(base: &Base, verb: Verb) -> Result<Answer, Failure> {
         Verb::Doctor | Verb::Rewrite | Verb::GoBack => {
             Err(Failure::Failed(anyhow!("opens the data itself")))
         }
+        Verb::RecoveryKit(arguments) => recovery_kit::run(base, arguments).await,
     }
 }
 

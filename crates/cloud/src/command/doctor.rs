@@ -18,7 +18,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::Failure;
 use crate::access::{self, Task};
-use crate::clock::{Clock, rfc3339};
+use crate::clock::{Clock, rfc3339, trust};
 use crate::config::Config;
 use crate::pki::State as DeviceState;
 use crate::serve::Base;
@@ -29,8 +29,6 @@ const REACH: Duration = Duration::from_secs(5);
 const LOW_DISK: u64 = 2 << 30;
 /// A certificate with less life left than this was not renewed as it should.
 const LOW_CERTIFICATE_S: i64 = 20 * 86_400;
-/// 2026-01-01: this program did not exist before.
-const BEFORE_US: i64 = 1_767_225_600_000_000;
 
 struct Check {
     about: &'static str,
@@ -100,21 +98,19 @@ async fn look_inside(base: &Base, checks: &mut Vec<Check>) {
     }
     add(checks, "devices", devices(base).await);
     add(checks, "space", space(base).await);
-    let backups =
-        "there are none yet in this version: stop, copy the data folder, start; keep the key apart";
-    add(checks, "backups", Ok(backups.to_owned()));
+    for outcome in backups(base).await {
+        add(checks, "backups", outcome);
+    }
+    add(checks, "clocks", clocks(base).await);
 }
 
 fn judge_clock(clock: &Clock) -> Result<String> {
     let now = clock.now();
-    if now.as_micros() < BEFORE_US {
-        bail!(
-            "{} cannot be right: set the time (`timedatectl set-ntp true`)",
-            rfc3339::format(now)
-        );
+    let synchronised = clock.synchronised();
+    if let Some(doubt) = trust::doubt(now, synchronised, None) {
+        bail!("{} is not believed: {doubt}", rfc3339::format(now));
     }
-    let synchronised = Path::new("/run/systemd/timesync/synchronized").exists();
-    let how = if synchronised {
+    let how = if synchronised == Some(true) {
         "synchronised"
     } else {
         "whether it is synchronised cannot be seen here"
@@ -228,6 +224,32 @@ async fn space(base: &Base) -> Result<String> {
     bail!("{text}")
 }
 
+/// The newest backup, and a line for each thing that somebody should do.
+async fn backups(base: &Base) -> Vec<Result<String>> {
+    let task = access::system(Task::AdminCommand);
+    let status = match base.backup.status(&task.operator()).await {
+        Ok(status) => status,
+        Err(error) => return vec![Err(error.into())],
+    };
+    let mut lines = Vec::new();
+    if let Some(newest) = &status.newest {
+        lines.push(Ok(format!(
+            "the newest is of {}, {} records in {} series: {}",
+            rfc3339::format(newest.made),
+            newest.records,
+            newest.series,
+            newest.path.display()
+        )));
+    }
+    lines.extend(
+        status
+            .warnings
+            .iter()
+            .map(|warning| Err(anyhow!("{warning}"))),
+    );
+    lines
+}
+
 async fn devices(base: &Base) -> Result<String> {
     let task = access::system(Task::AdminCommand);
     let (mut active, mut other) = (0, 0);
@@ -244,4 +266,15 @@ async fn devices(base: &Base) -> Result<String> {
     Ok(format!(
         "{active} active, {other} disabled; why one is silent is on its page in the web app"
     ))
+}
+
+/// What persons should look at of devices' clocks; the running server counts it.
+async fn clocks(base: &Base) -> Result<String> {
+    match base.clocks_to_look_at().await? {
+        None => Ok("no server has counted yet what is held".to_owned()),
+        Some((0, 0)) => Ok("no record waits for its time".to_owned()),
+        Some((held, open)) => bail!(
+            "{held} batches are held and {open} steps wait for a decision: open the device's page, panel Clock"
+        ),
+    }
 }

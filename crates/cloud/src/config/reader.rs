@@ -136,6 +136,35 @@ impl Reader {
         }
     }
 
+    pub(super) fn optional_number(
+        &mut self,
+        key: &str,
+        allowed: RangeInclusive<u32>,
+        into: &mut Option<u32>,
+    ) {
+        if self.left.contains_key(key) {
+            let mut number = *allowed.start();
+            self.number(key, allowed, &mut number);
+            *into = Some(number);
+        }
+    }
+
+    /// `HH:MM`, as minutes after midnight.
+    pub(super) fn time_of_day(&mut self, key: &str, into: &mut u32) {
+        let Some(text) = self.text(key) else { return };
+        let below = |part: &str, limit: u32| -> Option<u32> {
+            let number = (part.len() == 2).then(|| part.parse().ok()).flatten()?;
+            (number < limit).then_some(number)
+        };
+        let minutes = text
+            .split_once(':')
+            .and_then(|(hour, minute)| Some(below(hour, 24)? * 60 + below(minute, 60)?));
+        match minutes {
+            Some(minutes) => *into = minutes,
+            None => self.fault(key, "must be a time of day in UTC, such as \"02:30\""),
+        }
+    }
+
     fn text(&mut self, key: &str) -> Option<String> {
         match self.left.remove(key)? {
             Value::String(text) => Some(text),

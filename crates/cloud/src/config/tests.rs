@@ -30,6 +30,7 @@ fn keys_that_the_manual_shows_as_comments_are_known() {
         Some(PathBuf::from("/etc/fieldkeep/master.key"))
     );
     assert!(config.https_certificate.is_some());
+    assert!(config.backup.to.is_some() && config.backup.keep_days.is_some());
 }
 
 #[test]
@@ -37,7 +38,8 @@ fn every_key_is_read() {
     let changed = parse(
         "name = 'cloud.example.org'\ndata = '/srv/x'\nhttps = '127.0.0.1:0'\ndevice = '127.0.0.1:0'\n\
          mqtt = '127.0.0.1:0'\n[sessions]\nidle_s = 60\nabsolute_s = 61\nattempts_per_account = 1\n\
-         attempts_per_source = 2\nattempt_every_s = 3\n[space]\nreserve_mib = 7",
+         attempts_per_source = 2\nattempt_every_s = 3\n[space]\nreserve_mib = 7\n\
+         [backup]\nto = '/mnt/b'\nat = '23:59'\nkeep_days = 31",
     )
     .unwrap()
     .config;
@@ -55,6 +57,14 @@ fn every_key_is_read() {
         }
     );
     assert_eq!(changed.space.reserve_mib, 7);
+    assert_eq!(
+        changed.backup,
+        Backup {
+            to: Some(PathBuf::from("/mnt/b")),
+            at_minute: 23 * 60 + 59,
+            keep_days: Some(31),
+        }
+    );
 }
 
 #[test]

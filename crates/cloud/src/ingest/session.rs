@@ -5,7 +5,10 @@
 //! a newer session of the device opens, the client is silent for too long, or the server stops.
 
 use std::collections::VecDeque;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use fieldkeep_protocol::message::Level;
@@ -13,7 +16,7 @@ use fieldkeep_protocol::topic::{Down, Topic, parse_down};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Inner;
@@ -29,7 +32,8 @@ use crate::pki::{DeviceSession, Peer, Refused};
 const CONNECT: Duration = Duration::from_secs(10);
 /// A client that takes nothing for this long is gone.
 const WRITE: Duration = Duration::from_secs(20);
-const BUFFER: usize = 4_096;
+/// Read at a time: a TLS record.
+const BUFFER: usize = 16_384;
 /// Topic filters in one SUBSCRIBE: more than there are topics to a device.
 const FILTERS: usize = 16;
 /// Messages that one device may send before it is slowed to [`RATE`] a second.
@@ -46,10 +50,16 @@ pub(super) async fn run(
     stop: impl Future<Output = ()> + Send,
 ) {
     let mut link = Link::new(stream);
-    let judged = inner.pki.authenticate(&peer).await;
+    // What is waited for once is boxed here and below: a session is idle for most of its life and holds its own state only.
+    let judged = Box::pin(inner.pki.authenticate(&peer)).await;
     if let Err(refused) = &judged {
-        inner.turned_away(&peer, refused).await;
+        Box::pin(inner.turned_away(&peer, refused)).await;
     }
+    // Proved; from here on only the address is of use.
+    let peer = Peer {
+        chain: Arc::default(),
+        ..peer
+    };
     let (client_id, keep_alive_s) = match timeout(CONNECT, link.connect()).await {
         Ok(Ok(connect)) => connect,
         Ok(Err(end)) => return log_unopened(inner, &peer, end),
@@ -110,7 +120,7 @@ async fn open(
         }
         let text =
             "A session was refused: its client id is not the device that the certificate names.";
-        up::line(inner, session, Level::Warning, "client_id", text).await;
+        Box::pin(up::line(inner, session, Level::Warning, "client_id", text)).await;
         let why = "the client id must be the device that the certificate names";
         return link
             .refuse(ConnectReasonCode::ClientIdentifierNotValid, why)
@@ -118,10 +128,8 @@ async fn open(
     }
     let mut seat = inner.live.enter(session.device());
     // Again, now that a change would be told: it may have come since the handshake.
-    let entered = match inner.pki.still_valid(session).await {
-        Ok(true) => inner
-            .fleet
-            .connected(session)
+    let entered = match Box::pin(inner.pki.still_valid(session)).await {
+        Ok(true) => Box::pin(inner.fleet.connected(session))
             .await
             .map_err(|error| error.to_string()),
         Ok(false) => {
@@ -181,7 +189,7 @@ async fn live(
                     )));
                 }
                 input => {
-                    if let Err(end) = answer_now(inner, link, session, input).await {
+                    if let Err(end) = Box::pin(answer_now(inner, link, session, input)).await {
                         drain(link, &mut working).await;
                         return end;
                     }
@@ -200,11 +208,11 @@ async fn live(
             biased;
             cut = seat.told() => match cut {
                 Cut::TakenOver => return link.part(DisconnectReasonCode::SessionTakenOver, "taken_over"),
-                Cut::Recheck => match inner.pki.still_valid(session).await {
+                Cut::Recheck => match Box::pin(inner.pki.still_valid(session)).await {
                     Ok(true) => {}
                     Ok(false) => {
                         let text = "The session was ended: the device was disabled or its certificate is over.";
-                        up::line(inner, session, Level::Warning, "session_cut", text).await;
+                        Box::pin(up::line(inner, session, Level::Warning, "session_cut", text)).await;
                         return link.part(DisconnectReasonCode::AdministrativeAction, "device_inactive");
                     }
                     Err(error) => {
@@ -225,7 +233,7 @@ async fn live(
                     return broken.code();
                 }
                 if let Some(kept) = answer.ledger
-                    && let Err(end) = send_ledger(inner, link, session, kept).await
+                    && let Err(end) = Box::pin(send_ledger(inner, link, session, kept)).await
                 {
                     return end;
                 }
@@ -366,7 +374,6 @@ struct Link<S> {
     stream: S,
     framer: Framer,
     inputs: VecDeque<Input>,
-    buffer: Vec<u8>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
@@ -375,7 +382,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
             stream,
             framer: Framer::new(),
             inputs: VecDeque::new(),
-            buffer: vec![0; BUFFER],
         }
     }
 
@@ -399,15 +405,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
 
     /// Reads once and frames what came. May be cancelled: bytes are taken whole or not at all.
     async fn read(&mut self) -> Result<(), End> {
-        let length = match self.stream.read(&mut self.buffer).await {
-            Ok(0) => return Err("closed"),
-            Ok(length) => length,
-            Err(_) => return Err("connection_lost"),
-        };
-        let bytes = self.buffer.get(..length).unwrap_or_default();
-        self.framer
-            .feed(bytes, &mut self.inputs)
-            .map_err(|broken: Broken| broken.code())
+        let Self {
+            stream,
+            framer,
+            inputs,
+        } = self;
+        poll_fn(|context| {
+            // On the stack, while there is something to read: a connection that is idle keeps no buffer.
+            let mut bytes = [0; BUFFER];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            if ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer)).is_err() {
+                return Poll::Ready(Err("connection_lost"));
+            }
+            Poll::Ready(match buffer.filled() {
+                [] => Err("closed"),
+                bytes => framer
+                    .feed(bytes, inputs)
+                    .map_err(|broken: Broken| broken.code()),
+            })
+        })
+        .await
     }
 
     async fn flush(&mut self) -> Result<(), End> {

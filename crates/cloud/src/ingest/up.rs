@@ -309,6 +309,8 @@ async fn refuse(
             slowed(inner, session, unkept).await;
             return Code::Quota;
         }
+        // While nothing is let in every message ends here; that was said once, where it was decided.
+        Unkept::Full(StoreError::NoRoom) => return Code::Quota,
         _ => {
             failed(session, up, unkept);
             return Code::Quota;

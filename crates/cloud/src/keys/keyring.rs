@@ -25,6 +25,10 @@ pub(super) const PENDING: &str = "keyring.new";
 pub struct InstanceId([u8; 16]);
 
 impl InstanceId {
+    pub(super) fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
@@ -85,8 +89,7 @@ pub(super) struct Keyring {
 
 impl Keyring {
     /// Fresh random database keys, wrapped by `master`.
-    pub(super) fn create(master: &MasterKey) -> Self {
-        let instance = InstanceId(random());
+    pub(super) fn create(master: &MasterKey, instance: InstanceId) -> Self {
         let wrapped = |base: Base| {
             let key = Secret::new(random());
             hex(&wrap(&wrapping(master, instance, base), &key))

@@ -11,18 +11,21 @@ use std::sync::Arc;
 use fieldkeep_store::sql::{Database, DatabaseKey, Migration};
 
 use super::keyring::{Base, FILE, Keyring, PENDING, failed};
-use super::{Inner, Keys, KeysError, MasterKey, Opened, SealingKey, Secret, random};
+use super::{Inner, InstanceId, Keys, KeysError, MasterKey, Opened, SealingKey, Secret, random};
 use crate::clock::Clock;
 
-const MIGRATIONS: &[Migration] = &[Migration {
+pub(super) const MIGRATIONS: &[Migration] = &[Migration {
     number: 1,
     sql: include_str!("../../migrations/keys/0001_first.sql"),
 }];
 
-/// Whether a first start has been completed in this folder. Commands that only work on existing data ask first, because
-/// opening an empty folder starts a new instance.
+/// In a folder from the beginning of a restore to its end: what is in it may be incomplete, and nobody opens it.
+pub const UNFINISHED: &str = "restore.unfinished";
+
+/// Whether there is something in this folder to open: a first start was completed, or a restore was begun (and opening
+/// it says so). Commands that only work on existing data ask first, because opening an empty folder starts a new instance.
 pub fn is_started(data: &Path) -> bool {
-    data.join(FILE).exists()
+    data.join(FILE).exists() || data.join(UNFINISHED).exists()
 }
 
 impl MasterKey {
@@ -31,6 +34,7 @@ impl MasterKey {
     /// # Errors
     /// [`KeysError::MasterKeyMissing`] names the key that existing data needs.
     pub fn for_data(path: &Path, data: &Path) -> Result<Self, KeysError> {
+        refuse_unfinished(data)?;
         if let Some(key) = Self::load(path)? {
             return Ok(key);
         }
@@ -65,6 +69,7 @@ impl Keys {
             .create(data)
             .map_err(|source| failed(data, "created", source))?;
         let _turn = turn(data).await?;
+        refuse_unfinished(data)?;
         if let Some(keyring) = Keyring::load(&data.join(FILE))? {
             refuse_other_master(&keyring, master)?;
             for path in Base::ALL.map(|base| base.path(data)) {
@@ -82,7 +87,7 @@ impl Keys {
             })?
         } else {
             refuse_strangers(data)?;
-            let keyring = Keyring::create(master);
+            let keyring = Keyring::create(master, InstanceId::new(random()));
             keyring.write_pending(data)?;
             keyring
         };
@@ -103,7 +108,7 @@ impl Keys {
     }
 }
 
-async fn open_with(
+pub(super) async fn open_with(
     data: &Path,
     master: &MasterKey,
     keyring: &Keyring,
@@ -157,7 +162,11 @@ async fn instance_key(inner: &Inner, clock: &Clock) -> Result<Secret, KeysError>
         .ok_or_else(damaged)
 }
 
-fn database_key(keyring: &Keyring, master: &MasterKey, base: Base) -> Result<Secret, KeysError> {
+pub(super) fn database_key(
+    keyring: &Keyring,
+    master: &MasterKey,
+    base: Base,
+) -> Result<Secret, KeysError> {
     keyring
         .unwrap(master, base)
         .ok_or_else(|| KeysError::Damaged {
@@ -177,7 +186,7 @@ fn refuse_other_master(keyring: &Keyring, master: &MasterKey) -> Result<(), Keys
 
 /// Makes a database's file where there is none, for its owner alone; one that others may read is closed to them. Its
 /// write-ahead log takes over the mode.
-fn private(path: &Path) -> Result<(), KeysError> {
+pub(super) fn private(path: &Path) -> Result<(), KeysError> {
     let close = || -> std::io::Result<()> {
         let file = OpenOptions::new()
             .append(true)
@@ -190,6 +199,15 @@ fn private(path: &Path) -> Result<(), KeysError> {
         Ok(())
     };
     close().map_err(|source| failed(path, "closed to others", source))
+}
+
+fn refuse_unfinished(data: &Path) -> Result<(), KeysError> {
+    if data.join(UNFINISHED).exists() {
+        return Err(KeysError::RestoreUnfinished {
+            path: data.to_path_buf(),
+        });
+    }
+    Ok(())
 }
 
 /// A first start makes its files only in an empty folder (a fresh volume's `lost+found` aside).

@@ -95,46 +95,49 @@ impl Series {
     }
 }
 
+/// Deployment by deployment, so that no more is held than what is answered.
 fn of_elements(changes: &[Change], deployments: &[Deployment]) -> Vec<ElementChange> {
-    let mut found = Vec::new();
-    for change in changes {
-        let arrived = matches!(change.cause, ChangeCause::New | ChangeCause::Late);
-        for deployment in deployments.iter().filter(|d| d.device == change.device) {
-            let range = if arrived {
-                TimeRange {
-                    from: change.range.from.max(deployment.from),
-                    to: deployment
-                        .to
-                        .map_or(change.range.to, |to| to.min(change.range.to)),
-                }
-            } else {
-                change.range
+    let mut sorted: Vec<&Change> = changes.iter().collect();
+    sorted.sort_by_key(|change| (change.device, change.cause, change.range.from));
+    let mut items: Vec<ElementChange> = Vec::new();
+    for deployment in deployments {
+        let begins = items.len();
+        let start = sorted.partition_point(|change| change.device < deployment.device);
+        let of_device = sorted.get(start..).unwrap_or_default().iter();
+        for change in of_device.take_while(|change| change.device == deployment.device) {
+            let range = concerned(change, deployment);
+            if range.from >= range.to {
+                continue;
+            }
+            let is_near = |last: &ElementChange| {
+                let between = range.from.saturating_since(last.range.to);
+                last.cause == change.cause && between <= near(deployment.interval_us)
             };
-            if range.from < range.to {
-                let item = ElementChange {
+            match items.get_mut(begins..).and_then(<[_]>::last_mut) {
+                Some(last) if is_near(last) => last.range.to = last.range.to.max(range.to),
+                _ => items.push(ElementChange {
                     element: deployment.element,
                     range,
                     cause: change.cause,
-                };
-                found.push((item, near(deployment.interval_us)));
+                }),
             }
         }
     }
-    found.sort_by_key(|(item, _)| (item.element, item.cause, item.range.from, item.range.to));
-    let mut items: Vec<ElementChange> = Vec::new();
-    for (item, near) in found {
-        match items.last_mut() {
-            Some(last)
-                if (last.element, last.cause) == (item.element, item.cause)
-                    && item.range.from.saturating_since(last.range.to) <= near =>
-            {
-                last.range.to = last.range.to.max(item.range.to);
-            }
-            _ => items.push(item),
-        }
-    }
-    items.sort_by_key(|item| (item.element, item.range.from, item.cause));
+    items.sort_by_key(|item| (item.element, item.range.from, item.cause, item.range.to));
+    items.dedup();
     items
+}
+
+fn concerned(change: &Change, deployment: &Deployment) -> TimeRange {
+    match change.cause {
+        ChangeCause::Corrected | ChangeCause::Deleted => change.range,
+        ChangeCause::New | ChangeCause::Late => TimeRange {
+            from: change.range.from.max(deployment.from),
+            to: deployment
+                .to
+                .map_or(change.range.to, |to| to.min(change.range.to)),
+        },
+    }
 }
 
 /// Batches that follow each other are one change: no value lies between them.

@@ -77,6 +77,11 @@ impl Series {
         }
     }
 
+    /// Of all projects, how many batches are held, and how many proposals wait for a decision.
+    pub async fn clocks_to_look_at(&self) -> Result<(u64, u64), SeriesError> {
+        Ok(self.store.clocks_to_look_at().await?)
+    }
+
     /// What is known of a device's clock.
     pub async fn device_clock(
         &self,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -12,7 +13,7 @@ use super::tls::{Limits, Listener, OperatorCertificate, Shutdown, serve_http};
 use super::{ServeError, Server};
 use crate::api;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::ingest::Ingest;
 use crate::pki::{self, Endpoints, ServerCertificate};
 
@@ -20,6 +21,8 @@ use crate::pki::{self, Endpoints, ServerCertificate};
 const PEOPLE: (usize, usize) = (2_000, 200);
 /// Devices stay connected, and many may stand behind one address.
 const DEVICES: (usize, usize) = (50_000, 20_000);
+/// How often it is counted what persons should look at.
+const COUNT_EVERY: Duration = Duration::from_secs(300);
 const WEB: &[&str] = &["h2", "http/1.1"];
 const HTTP1: &[&str] = &["http/1.1"];
 const MQTT: &[&str] = &["mqtt"];
@@ -28,6 +31,7 @@ const MQTT: &[&str] = &["mqtt"];
 pub struct Running {
     /// The rooms behind the doors.
     pub server: Server,
+    backups: config::Backup,
     name: String,
     ca: std::path::PathBuf,
     addresses: [SocketAddr; 3],
@@ -97,6 +101,7 @@ impl Running {
         let (stop, shutdown) = Shutdown::new();
         let mut running = Self {
             server,
+            backups: config.backup,
             name: config.name,
             ca,
             addresses,
@@ -120,6 +125,7 @@ impl Running {
             fleet: self.server.fleet.clone(),
             series: self.server.series.clone(),
             space: self.server.space.clone(),
+            backup: base.backup.clone(),
             db: base.db.clone(),
             stopping: shutdown.signal(),
         });
@@ -169,6 +175,11 @@ impl Running {
         let series = self.server.series.clone();
         self.chores
             .spawn(async move { series.keep_to_retention().await });
+        let (backup, backups) = (self.server.base.backup.clone(), self.backups.clone());
+        self.chores.spawn(async move { backup.run(backups).await });
+        let server = self.server.clone();
+        self.chores
+            .spawn(async move { count_clocks(&server).await });
         if let Some(own) = own {
             self.chores.spawn(own.watch());
         }
@@ -222,6 +233,28 @@ impl Running {
         }
         self.server.close().await;
         tracing::info!("stopped");
+    }
+}
+
+/// Counts what persons should look at of devices' clocks, for who asks beside the server.
+async fn count_clocks(server: &Server) {
+    let mut ticks = tokio::time::interval(COUNT_EVERY);
+    let mut told = None;
+    loop {
+        ticks.tick().await;
+        // A store that does not answer is told of by those who need it.
+        let Ok(counted) = server.series.clocks_to_look_at().await else {
+            continue;
+        };
+        if told != Some(counted)
+            && server
+                .base
+                .announce_clocks(counted.0, counted.1)
+                .await
+                .is_ok()
+        {
+            told = Some(counted);
+        }
     }
 }
 

@@ -144,15 +144,16 @@ impl Listener {
             let (stop, handle) = (stop.clone(), handle.clone());
             connections.spawn(async move {
                 let _place = place;
-                match accept(&acceptor, tcp, address).await {
+                // Boxed, each for itself: what a handshake needs is given back before the connection is used, and an idle
+                // connection holds no more than its own state.
+                match Box::pin(accept(&acceptor, tcp, address)).await {
                     Ok((stream, peer)) => {
-                        let shutdown = stop;
-                        handle(Connection {
-                            stream,
+                        let connection = Connection {
+                            stream: *stream,
                             peer,
-                            shutdown,
-                        })
-                        .await;
+                            shutdown: stop,
+                        };
+                        Box::pin(handle(connection)).await;
                     }
                     Err(reason) => log_refusal(&limits, name, address, reason),
                 }
@@ -184,11 +185,11 @@ async fn accept(
     acceptor: &TlsAcceptor,
     tcp: TcpStream,
     address: SocketAddr,
-) -> Result<(TlsStream<TcpStream>, Peer), &'static str> {
+) -> Result<(Box<TlsStream<TcpStream>>, Peer), &'static str> {
     // Acknowledgements are small and must not wait for more to say.
     let _ = tcp.set_nodelay(true);
     let stream = match timeout(HANDSHAKE, acceptor.accept(tcp)).await {
-        Ok(Ok(stream)) => stream,
+        Ok(Ok(stream)) => Box::new(stream),
         Ok(Err(error)) => return Err(reason(&error)),
         Err(_) => return Err("handshake_timeout"),
     };

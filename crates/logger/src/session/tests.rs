@@ -295,3 +295,76 @@ fn nonsense_ends_the_session_and_panics_nowhere() {
         session.handle_bytes(&[byte, 4, 0, byte, 0, 0, 1, 2, 3], 0);
     }
 }
+
+/// The messages of the request that a visit wants to post.
+fn request(session: &mut Session) -> Vec<Up> {
+    let bytes = session.take_output();
+    let request = fieldkeep_protocol::exchange::Request::decode(&bytes).unwrap();
+    request
+        .messages
+        .iter()
+        .map(|message| message.kind)
+        .collect()
+}
+
+fn answer(outcomes: &[u8], messages: &[(Down, &[u8])]) -> Vec<u8> {
+    use fieldkeep_protocol::exchange::{Answer, Message};
+    let messages: Vec<_> = messages
+        .iter()
+        .map(|(kind, bytes)| Message { kind: *kind, bytes })
+        .collect();
+    let mut bytes = vec![0; 1_024];
+    let length = Answer::encode(outcomes, &[], &messages, &mut bytes).unwrap();
+    bytes.truncate(length);
+    bytes
+}
+
+#[test]
+fn a_visit_takes_the_same_course_by_exchanges() {
+    let mut session = Session::begin(Way::Exchange, device(), true, 0);
+    assert!(events(&mut session).is_empty());
+    assert_eq!(
+        request(&mut session),
+        [],
+        "an unset clock asks for the time alone"
+    );
+    assert!(session.take_output().is_empty(), "one request at a time");
+    let mut time = [0; 16];
+    let now = fieldkeep_protocol::Timestamp::from_micros(1_800_000_000_000_000);
+    let length = Time { now }.encode(&mut time).unwrap();
+    session.handle_bytes(&answer(&[], &[(Down::Time, &time[..length])]), 1);
+    let unix_us = now.as_micros();
+    assert_eq!(events(&mut session), [Event::Time { unix_us }]);
+    session.trust();
+    assert_eq!(events(&mut session), [Event::WantsState]);
+    session.tell_state(&[vec![1], vec![2]], 9, 1);
+    assert_eq!(session.vacancy(), 0, "nothing goes before the ledger");
+    assert_eq!(request(&mut session), [Up::State, Up::State]);
+    let known = ledger(9, 7);
+    session.handle_bytes(&answer(&[0, 0], &[(Down::Ledger, &known)]), 2);
+    let ledger = Event::Ledger {
+        epoch: 9,
+        next: 7,
+        holes: vec![],
+    };
+    let told = [Event::Durable(Item::State), Event::Durable(Item::State)];
+    let expected = [&told[..], &[ledger, Event::Ready]].concat();
+    assert_eq!(events(&mut session), expected);
+
+    assert_eq!(session.vacancy(), 64);
+    let batch = |number| Item::Batch(BatchKey(number));
+    for number in 0..3 {
+        assert!(session.publish(batch(number), b"bytes", 3));
+    }
+    assert_eq!(request(&mut session), [Up::Batch; 3]);
+    session.handle_bytes(&answer(&[0, 0x99, 0x97], &[]), 4);
+    let expected = [
+        Event::Durable(batch(0)),
+        Event::Undecodable(batch(1)),
+        Event::Later(batch(2)),
+    ];
+    assert_eq!(events(&mut session), expected);
+    assert!(session.is_paused() && session.in_flight() == 0);
+    session.end(5);
+    assert!(session.take_output().is_empty());
+}

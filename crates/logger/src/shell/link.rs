@@ -107,7 +107,16 @@ struct Renewal {
 async fn attempt(shared: &Shared, renewal: &mut Renewal) -> Result<Ended, Failure> {
     let mut credentials = load(shared)?;
     let reading = shared.options.clock.read();
-    let now_s = shared.books().judge.certificate_time_s(reading);
+    let (now_s, unproven_s, is_lower_bound) = {
+        let books = shared.books();
+        let judge = &books.judge;
+        let is_unset = judge.time(reading).1 == ClockQuality::Unset;
+        (
+            judge.certificate_time_s(reading),
+            judge.unproven_s(reading),
+            is_unset && !judge.was_told(),
+        )
+    };
     let (is_due, is_expired) = renewal_need(&credentials.identity, now_s);
     let is_quiet = renewal
         .tried_us
@@ -138,6 +147,10 @@ async fn attempt(shared: &Shared, renewal: &mut Renewal) -> Result<Ended, Failur
                 );
                 credentials = load(shared)?;
             }
+            // By a clock that nothing proves: the connection will tell.
+            Err(error) if is_expired && error.is_about_dates() && unproven_s.is_some() => {
+                tracing::warn!(%error, "is this machine's clock right?")
+            }
             Err(error) if is_expired => return Err(Failure::new(error)),
             Err(error) => {
                 tracing::warn!(%error, "the certificate still works, and its renewal is tried again")
@@ -146,17 +159,34 @@ async fn attempt(shared: &Shared, renewal: &mut Renewal) -> Result<Ended, Failur
     }
 
     shared.set_link(LinkState::Connecting);
-    let identity = credentials.identity.for_tls();
-    let config = tls::client_config(Arc::clone(&credentials.roots), Some(identity), now_s)
-        .map_err(Failure::new)?;
     let way = shared.config.link.way;
     let endpoint = shared.enrolment.endpoint(way);
-    let stream = Box::pin(reach::connect(endpoint, config))
-        .await
-        .map_err(|error| Failure {
-            advice: Some(error.advice()),
-            reason: error.to_string(),
-        })?;
+    let (roots, own) = (&credentials.roots, &credentials.identity);
+    let timeless = |proven_s| {
+        tls::timeless_config(Arc::clone(roots), Some(own.for_tls()), proven_s).map_err(Failure::new)
+    };
+    let config = if is_lower_bound {
+        timeless(now_s)?
+    } else {
+        tls::client_config(Arc::clone(roots), Some(own.for_tls()), now_s).map_err(Failure::new)?
+    };
+    let mut connected = Box::pin(reach::connect(endpoint, config)).await;
+    if let (Err(error), Some(proven_s)) = (&connected, unproven_s)
+        && error.is_about_dates()
+    {
+        connected = Box::pin(reach::connect(endpoint, timeless(proven_s)?)).await;
+        if connected.is_ok() {
+            let text = "by this machine's clock the cloud's certificate is not valid: the clock is not believed";
+            tracing::warn!("{text}");
+            let mut books = shared.books();
+            books.judge.disprove();
+            books.note(reading, Level::Warning, "clock.disproved", text.to_owned());
+        }
+    }
+    let stream = connected.map_err(|error| Failure {
+        advice: Some(error.advice()),
+        reason: error.to_string(),
+    })?;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let server = Server {
         chain: chain.iter().map(|c| c.clone().into_owned()).collect(),

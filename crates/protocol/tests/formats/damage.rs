@@ -259,3 +259,20 @@ proptest! {
         exhaust("batch", &parts.build());
     }
 }
+
+#[test]
+fn what_a_batch_announces_is_what_it_holds_and_never_more_than_a_batch_may() {
+    let content = samples::batch_content();
+    let cells = content.times.len() * (content.columns.len() + 1);
+    let bytes = content.encode();
+    assert_eq!(Batch::announced(&bytes), cells as u64);
+    let most = limits::BATCH_RECORDS * (limits::CHANNELS + 1);
+    for position in 0..bytes.len().min(200) {
+        for mask in [1, 0x80, 0xff] {
+            let mut damaged = bytes.clone();
+            damaged[position] ^= mask;
+            assert!(Batch::announced(&damaged) <= most as u64);
+        }
+        assert!(Batch::announced(&bytes[..position]) <= most as u64);
+    }
+}

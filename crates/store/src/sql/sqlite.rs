@@ -3,6 +3,8 @@
 //! WAL with `synchronous=FULL`: a committed transaction survives a power cut.
 //! The raw key skips SQLCipher's passphrase hashing, which would cost 256 k rounds a connection.
 
+mod whole;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -19,7 +21,7 @@ use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use super::value::Cell;
-use super::{Row, Space, SqlError, Value};
+use super::{Purpose, Row, Space, SqlError, Value};
 
 const READERS: u32 = 4;
 /// SQLite's compiled limit is 32,766 placeholders a statement.
@@ -53,20 +55,22 @@ pub(super) struct Open {
 }
 
 impl Sqlite {
-    pub(super) async fn open(path: &Path, key: &[u8; 32]) -> Result<Self, SqlError> {
+    pub(super) async fn open(
+        path: &Path,
+        key: &[u8; 32],
+        purpose: Purpose,
+    ) -> Result<Self, SqlError> {
         // Before SQLCipher does it: this way OpenSSL installs no exit handler, which would free its tables under
         // connection threads that are still closing. `.cargo/config.toml` does the same for SQLCipher's own.
         openssl_sys::init();
         STARTED.get_or_try_init(start).await.map_err(classify)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
+            .create_if_missing(purpose != Purpose::Look)
             .pragma("key", key_pragma(key).to_string())
-            // Free pages can be given back; a file from before this was set needs one `VACUUM` for it.
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
+            .foreign_keys(purpose != Purpose::Fill)
             .pragma("secure_delete", "ON")
             // A wrong key is told by the error; SQLCipher would write to stderr on its own.
             .pragma("cipher_log_level", "NONE")
@@ -74,7 +78,8 @@ impl Sqlite {
             .pragma("journal_size_limit", "67108864")
             .pragma("temp_store", "MEMORY")
             .busy_timeout(Duration::from_secs(10));
-        let writer = connect(1, &options).await?;
+        let writer = connect(1, &for_first(path, &options)).await?;
+        writer.set_connect_options(options.clone());
         let readers = connect(READERS, &options).await?;
         Ok(Self { writer, readers })
     }
@@ -158,10 +163,12 @@ impl Sqlite {
     /// Writes the file anew without free pages. Needs room for a second copy, and nobody else at it.
     pub(super) async fn rewrite(&self) -> Result<(), SqlError> {
         let mut writer = self.writer.acquire().await.map_err(classify)?;
-        sqlx::query("VACUUM")
-            .execute(&mut *writer)
-            .await
-            .map_err(classify)?;
+        for sql in ["PRAGMA auto_vacuum = INCREMENTAL", "VACUUM"] {
+            sqlx::query(sql)
+                .execute(&mut *writer)
+                .await
+                .map_err(classify)?;
+        }
         drop(writer);
         self.fold().await
     }
@@ -221,8 +228,8 @@ impl Open {
 
     pub(super) async fn insert_rows(
         &mut self,
-        head: &'static str,
-        tail: &'static str,
+        head: &str,
+        tail: &str,
         width: usize,
         values: &[Value<'_>],
     ) -> Result<u64, SqlError> {
@@ -247,7 +254,7 @@ impl Open {
             }
             sql.push(' ');
             sql.push_str(tail);
-            // Built from literals and placeholders alone; no outside text is in it.
+            // Built from literals, names out of the schema, and placeholders alone; no outside text is in it.
             let done = sqlx::query_with(AssertSqlSafe(sql).into_sql_str(), arguments(part)?)
                 .execute(&mut *self.connection)
                 .await
@@ -278,6 +285,17 @@ impl Drop for Open {
 async fn start() -> Result<(), sqlx::Error> {
     let nothing = SqliteConnectOptions::new().in_memory(true);
     nothing.connect().await?.close().await
+}
+
+/// A new file is made so that free pages can be given back. Only then: on a file that is there already, each connection
+/// would write this anew.
+fn for_first(path: &Path, options: &SqliteConnectOptions) -> SqliteConnectOptions {
+    let is_new = std::fs::metadata(path).map_or(true, |found| found.len() == 0);
+    if is_new {
+        options.clone().auto_vacuum(SqliteAutoVacuum::Incremental)
+    } else {
+        options.clone()
+    }
 }
 
 /// Turning a new file's log to WAL takes an exclusive lock, for which SQLite does not wait: where two processes open it

@@ -78,6 +78,26 @@ pub(super) enum Cell {
 pub struct Row(pub(super) Vec<Cell>);
 
 impl Row {
+    /// Its values in the order of the columns; a boolean is a number here.
+    pub fn values(&self) -> impl Iterator<Item = Value<'_>> {
+        self.0.iter().map(|cell| match cell {
+            Cell::Null => Value::Null,
+            Cell::I64(value) => Value::I64(*value),
+            Cell::Text(text) => Value::Text(text),
+            Cell::Bytes(bytes) => Value::Bytes(bytes),
+        })
+    }
+
+    /// About how much memory it takes.
+    pub(super) fn size(&self) -> usize {
+        let long = |cell: &Cell| match cell {
+            Cell::Null | Cell::I64(_) => 0,
+            Cell::Text(text) => text.len(),
+            Cell::Bytes(bytes) => bytes.len(),
+        };
+        self.0.len() * size_of::<Cell>() + self.0.iter().map(long).sum::<usize>()
+    }
+
     /// A `bigint`.
     pub fn i64(&self, column: usize) -> Result<i64, SqlError> {
         self.opt_i64(column)?.ok_or(SqlError::Column { column })

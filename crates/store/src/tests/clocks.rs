@@ -1,32 +1,30 @@
-//! Clock trust: what is held becomes readable with right times, whatever the order of arrival; steps are proposed, and
-//! persons decide.
+//! Clock trust: what is held becomes readable with right times, whatever the order of arrival, or by a person.
 
 use fieldkeep_protocol::Flag;
 use fieldkeep_protocol::batch::{Header, Step};
 
 use super::*;
 use crate::{
-    ClockCorrection, ClockError, ClockNote, DeviceClock, HeldReason, Point, ProposalState, Restamp,
-    StampCause,
+    ClockCorrection, ClockError, ClockNote, DeviceClock, HeldReason, Point, Restamp, StampCause,
 };
 
 const MINUTE: i64 = 60 * SECOND;
-const HOUR: i64 = 60 * MINUTE;
-const DAY: i64 = 24 * HOUR;
+pub(super) const HOUR: i64 = 60 * MINUTE;
+pub(super) const DAY: i64 = 24 * HOUR;
 /// Records of a batch, one a second.
 const RECORDS: u64 = 5;
-const FREE: ClockQuality = ClockQuality::FreeRunning { age_s: 60 };
+pub(super) const FREE: ClockQuality = ClockQuality::FreeRunning { age_s: 60 };
 
 /// A batch of minute `minute` of a boot that began at `booted_us`; its clock is wrong by `wrong_us`. Values are numbers
 /// of records.
 #[derive(Clone, Copy)]
-struct Made {
-    boot: u32,
-    booted_us: i64,
-    minute: i64,
-    first: u64,
-    clock: ClockQuality,
-    wrong_us: i64,
+pub(super) struct Made {
+    pub(super) boot: u32,
+    pub(super) booted_us: i64,
+    pub(super) minute: i64,
+    pub(super) first: u64,
+    pub(super) clock: ClockQuality,
+    pub(super) wrong_us: i64,
 }
 
 impl Made {
@@ -40,7 +38,7 @@ impl Made {
         self.with_steps(&[])
     }
 
-    fn with_steps(&self, steps: &[Step]) -> Vec<u8> {
+    pub(super) fn with_steps(&self, steps: &[Step]) -> Vec<u8> {
         let mut stepped = 0;
         let mut steps_left = steps.iter().peekable();
         let times: Vec<i64> = self
@@ -76,7 +74,12 @@ impl Made {
 }
 
 /// The batches of one boot, minute by minute.
-fn boot(boot: u32, booted_us: i64, first: u64, clocks: &[(ClockQuality, i64)]) -> Vec<Made> {
+pub(super) fn boot(
+    boot: u32,
+    booted_us: i64,
+    first: u64,
+    clocks: &[(ClockQuality, i64)],
+) -> Vec<Made> {
     clocks
         .iter()
         .zip(0..)
@@ -91,7 +94,7 @@ fn boot(boot: u32, booted_us: i64, first: u64, clocks: &[(ClockQuality, i64)]) -
         .collect()
 }
 
-async fn scene(folder: &Path) -> Store {
+pub(super) async fn scene(folder: &Path) -> Store {
     let store = open(folder).await;
     let table = table(5, 1, &["a"], 10_000_000);
     store
@@ -101,7 +104,7 @@ async fn scene(folder: &Path) -> Store {
     store
 }
 
-async fn send(store: &Store, made: &[Made]) {
+pub(super) async fn send(store: &Store, made: &[Made]) {
     for one in made {
         store
             .append(origin(1), &one.bytes(), received())
@@ -110,7 +113,7 @@ async fn send(store: &Store, made: &[Made]) {
     }
 }
 
-async fn points(store: &Store) -> Vec<Point> {
+pub(super) async fn points(store: &Store) -> Vec<Point> {
     let page = store
         .scan(project(1), &[source(1, "a")], FOREVER, None, 100_000)
         .await
@@ -119,7 +122,7 @@ async fn points(store: &Store) -> Vec<Point> {
 }
 
 /// What a device with a right clock would have given.
-fn expected(made: &[Made]) -> Vec<(i64, f64)> {
+pub(super) fn expected(made: &[Made]) -> Vec<(i64, f64)> {
     let mut all: Vec<(i64, f64)> = made
         .iter()
         .flat_map(|one| one.times().into_iter().zip(one.first..))
@@ -129,18 +132,18 @@ fn expected(made: &[Made]) -> Vec<(i64, f64)> {
     all
 }
 
-fn plain(points: &[Point]) -> Vec<(i64, f64)> {
+pub(super) fn plain(points: &[Point]) -> Vec<(i64, f64)> {
     points
         .iter()
         .map(|point| (point.time.as_micros(), point.value))
         .collect()
 }
 
-async fn clock(store: &Store) -> DeviceClock {
+pub(super) async fn clock(store: &Store) -> DeviceClock {
     store.device_clock(origin(1)).await.unwrap()
 }
 
-fn note() -> ClockNote {
+pub(super) fn note() -> ClockNote {
     ClockNote {
         actor: "per_1".to_owned(),
         reason: "the battery was changed".to_owned(),
@@ -155,12 +158,12 @@ fn restamp(first: u64, last: u64, offset_us: i64) -> Restamp {
         correction: Some(ClockCorrection {
             offset_us,
             drift: None,
-            error_us: 0,
+            error_us: Some(0),
         }),
     }
 }
 
-async fn count(store: &Store, sql: &'static str) -> i64 {
+pub(super) async fn count(store: &Store, sql: &'static str) -> i64 {
     let row = store.inner.database.fetch_optional(sql, &[]).await.unwrap();
     row.unwrap().i64(0).unwrap()
 }
@@ -480,142 +483,6 @@ async fn a_person_is_not_overruled_and_an_unset_batch_is_not_cut() {
     assert_eq!(store.settle_clocks(received()).await.unwrap().stamped, 0);
     let last = points(&store).await.last().copied().unwrap();
     assert_eq!(last.time.as_micros(), made[0].times()[4] + HOUR);
-}
-
-#[tokio::test]
-async fn a_step_is_proposed_and_a_person_decides() {
-    for by in [HOUR, DAY - HOUR, -365 * DAY] {
-        let folder = tempfile::tempdir().unwrap();
-        let store = scene(folder.path()).await;
-        let right = (ClockQuality::Synchronised, 0);
-        let made = boot(
-            1,
-            at(0).as_micros(),
-            0,
-            &[right, right, (FREE, by), (FREE, by)],
-        );
-        send(&store, &made).await;
-        assert_eq!(store.settle_clocks(received()).await.unwrap().proposed, 1);
-        assert_eq!(store.settle_clocks(received()).await.unwrap().proposed, 0);
-        let everything = TimeRange {
-            from: Timestamp::from_micros(i64::MIN),
-            ..FOREVER
-        };
-        let sources = [source(1, "a")];
-        let all = store.scan(project(1), &sources, everything, None, 1_000);
-        assert_eq!(
-            all.await.unwrap().points.len(),
-            20,
-            "a proposal hides nothing"
-        );
-        let proposal = clock(&store).await.proposals[0].clone();
-        assert_eq!((proposal.first, proposal.last), (10, 19));
-        assert_eq!((proposal.offset_us, proposal.open_end), (-by, true));
-        assert_eq!(proposal.wall_us - proposal.ticks_us, by);
-
-        // It goes on, and the proposal with it.
-        let more = Made {
-            minute: 4,
-            first: 20,
-            ..made[3]
-        };
-        send(&store, &[more]).await;
-        assert_eq!(store.settle_clocks(received()).await.unwrap().proposed, 0);
-        assert_eq!(clock(&store).await.proposals[0].last, 24);
-
-        let decide = |confirmed| {
-            let store = store.clone();
-            async move {
-                store
-                    .decide_clock_proposal(origin(1), proposal.id, confirmed, &note(), received())
-                    .await
-            }
-        };
-        assert_eq!(decide(true).await.unwrap().batches, 3);
-        assert!(matches!(decide(false).await, Err(ClockError::Decided)));
-        let whole = [made.clone(), vec![more]].concat();
-        assert_eq!(plain(&points(&store).await), expected(&whole));
-        let decided = clock(&store).await.proposals[0].clone();
-        assert_eq!(decided.state, ProposalState::Confirmed);
-        assert_eq!(decided.note, Some(note()));
-
-        // What comes after is a new question; once dismissed it is not asked again.
-        let next = Made {
-            minute: 5,
-            first: 25,
-            ..made[3]
-        };
-        send(&store, &[next]).await;
-        assert_eq!(store.settle_clocks(received()).await.unwrap().proposed, 1);
-        let asked = clock(&store).await.proposals[0].clone();
-        assert_eq!((asked.first, asked.last), (25, 29));
-        store
-            .decide_clock_proposal(origin(1), asked.id, false, &note(), received())
-            .await
-            .unwrap();
-        let last = Made {
-            minute: 6,
-            first: 30,
-            ..made[3]
-        };
-        send(&store, &[last]).await;
-        assert_eq!(store.settle_clocks(received()).await.unwrap().proposed, 0);
-        let other = Origin {
-            project: project(2),
-            ..origin(1)
-        };
-        let stranger = store
-            .decide_clock_proposal(other, asked.id, true, &note(), received())
-            .await;
-        assert!(matches!(stranger, Err(ClockError::NoProposal)));
-    }
-}
-
-#[tokio::test]
-async fn a_declared_step_inside_a_batch_moves_only_what_comes_after() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = scene(folder.path()).await;
-    let made = boot(1, at(0).as_micros(), 0, &[(FREE, 0), (FREE, HOUR)]);
-    let step = [Step {
-        record: 2,
-        by_us: HOUR,
-    }];
-    let bytes = made[0].with_steps(&step);
-    store.append(origin(1), &bytes, received()).await.unwrap();
-    send(&store, &made[1..]).await;
-    assert_eq!(store.settle_clocks(received()).await.unwrap().proposed, 1);
-    let proposal = clock(&store).await.proposals[0].clone();
-    assert_eq!((proposal.first, proposal.last), (2, 9));
-    assert!(proposal.declared);
-    store
-        .decide_clock_proposal(origin(1), proposal.id, true, &note(), received())
-        .await
-        .unwrap();
-    assert_eq!(plain(&points(&store).await), expected(&made));
-}
-
-#[tokio::test]
-async fn a_long_boot_is_looked_at_in_parts() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = scene(folder.path()).await;
-    let mut clocks = vec![(ClockQuality::Synchronised, 0); 150];
-    for (_, wrong) in &mut clocks[140..] {
-        *wrong = HOUR;
-    }
-    let mut made = boot(1, at(0).as_micros(), 0, &clocks);
-    for one in &mut made[140..] {
-        one.clock = FREE;
-    }
-    // The last ones first, and all before anybody looks: one mark stands for all of them.
-    made.rotate_left(75);
-    send(&store, &made).await;
-    for _ in 0..4 {
-        store.settle_clocks(received()).await.unwrap();
-    }
-    let proposals = clock(&store).await.proposals;
-    assert_eq!(proposals.len(), 1);
-    assert_eq!((proposals[0].first, proposals[0].last), (700, 749));
-    assert_eq!(count(&store, "SELECT count(*) FROM clock_mark").await, 0);
 }
 
 #[tokio::test]

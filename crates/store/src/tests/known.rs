@@ -1,10 +1,11 @@
 //! Values as they were known at a time: what a store would say that nothing had reached since.
 
 use super::changes::{history, send};
+use super::clocks::note;
 use super::model::CHANNELS;
 use super::*;
 use crate::changes::record_evidence_gone;
-use crate::{Point, StoreError};
+use crate::{ClockCorrection, Point, Restamp, StoreError};
 
 async fn known(store: &Store, sources: &[Source], at: Timestamp, limit: usize) -> Vec<Point> {
     let mut points = Vec::new();
@@ -75,6 +76,58 @@ async fn what_was_known_is_what_had_arrived_by_then() {
             );
         }
         assert!(found > 0 || cut < 8, "the cut leaves something to compare");
+    }
+}
+
+#[tokio::test]
+async fn stamps_count_from_when_they_were_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let unset = Header {
+        clock: ClockQuality::Unset,
+        ..header(5, 0, [0; 32])
+    };
+    let times = [at(50).as_micros(), at(51).as_micros()];
+    let cells = vec![Cell::measured(1.0), Cell::measured(2.0)];
+    let held = encode(unset, &times, &[(0, cells)]);
+    let day = 86_400;
+    let came = |days: i64| at(900_000 + days * day);
+    store
+        .append_channels(origin(1), &table(5, 1, &["a"], 1_000_000), came(0))
+        .await
+        .unwrap();
+    store.append(origin(1), &held, came(0)).await.unwrap();
+    // A batch that was readable from the beginning lies between what is stamped.
+    let sound = simple(5, 200, [0; 32], &[7.0]);
+    store.append(origin(1), &sound, came(0)).await.unwrap();
+    for (days, offset) in [(1, 100), (2, 400)] {
+        let correction = ClockCorrection {
+            offset_us: offset * SECOND,
+            drift: None,
+            error_us: 0,
+        };
+        let wanted = Restamp {
+            epoch: Epoch(5),
+            first: 0,
+            last: 1,
+            correction: Some(correction),
+        };
+        store
+            .restamp(origin(1), &wanted, &note(), came(days))
+            .await
+            .unwrap();
+    }
+    for (days, expected) in [
+        (0, vec![200]),
+        (1, vec![150, 151, 200]),
+        (2, vec![200, 450, 451]),
+    ] {
+        for limit in [1, 9] {
+            let points = known(&store, &[source(1, "a")], came(days), limit).await;
+            let seconds = |point: &Point| (point.time.as_micros() - START) / SECOND;
+            let found: Vec<i64> = points.iter().map(seconds).collect();
+            assert_eq!(found, expected, "day {days}, {limit} a page");
+        }
     }
 }
 

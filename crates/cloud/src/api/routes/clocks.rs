@@ -306,13 +306,23 @@ pub(super) struct StampOrder {
     /// What the clock lost since an instant; on top of the offset.
     #[schema(nullable = false)]
     drift: Option<DriftOrder>,
-    /// How far the times may be off then, in microseconds: values of channels that are sampled faster become suspect.
-    #[serde(default)]
-    #[schema(minimum = 0)]
-    error_us: i64,
+    /// How far the times may be off then, in microseconds; null where nothing bounds it. Values of channels that are
+    /// sampled faster become suspect.
+    #[serde(default = "exact")]
+    #[schema(minimum = 0, default = 0)]
+    error_us: Option<i64>,
     /// Why. It is kept with your name.
     #[schema(min_length = 1, max_length = 500)]
     reason: String,
+}
+
+/// Who gives no bound says that the times are right.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the default of a field that may be null"
+)]
+fn exact() -> Option<i64> {
+    Some(0)
 }
 
 /// A clock that was slow or fast.
@@ -415,7 +425,7 @@ pub(super) async fn stamp(
     if order.offset_us.is_none() && order.drift.is_none() {
         faults.add("offset_us", "is needed, or drift");
     }
-    if order.error_us < 0 {
+    if order.error_us.is_some_and(|error_us| error_us < 0) {
         faults.add("error_us", "must not be negative");
     }
     if order

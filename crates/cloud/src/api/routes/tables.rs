@@ -278,9 +278,9 @@ pub(super) async fn export(
         range: wanted.range,
         format,
     };
-    let place = app.streams().enter(session.project()).ok_or_else(|| {
+    let place = app.exports().enter(session.project()).ok_or_else(|| {
         Problem::new(Code::RateLimited)
-            .detail("too many streams are open")
+            .detail("too many exports are running")
             .retry_after(30)
     })?;
     let head = head(

@@ -88,7 +88,7 @@ async fn held_records_are_listed_and_set_right_with_who_and_why() {
     assert_eq!((&held["first"], &held["last"]), (&json!(0), &json!(4)));
     assert_eq!(held["from"], "2026-03-01T09:00:00Z");
     // It arrived now: its last record is not later.
-    assert_eq!(held["proposed"]["to"], "2026-03-01T12:00:00Z");
+    assert_eq!(held["proposed"]["to"], held["received"]);
 
     let order = json!({
         "epoch": held["epoch"], "first": 0, "last": 4, "offset_us": HOUR, "error_us": 1_000,

@@ -45,6 +45,7 @@ const KNOWN: &[&str] = &[
     "/api/v1/auth/password",
     "/api/v1/auth/sign-out",
     "/api/v1/me",
+    "/api/v1/instance/backup",
     "/api/v1/openapi.json",
     "/api/v1/projects",
     "/api/v1/projects/{project}",

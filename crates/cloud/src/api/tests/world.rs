@@ -24,6 +24,7 @@ use tower::ServiceExt as _;
 
 use crate::access::{Access, Locations, NewApiKey, Role, Task, system};
 use crate::api::{Rooms, router};
+use crate::backup::Backup;
 use crate::clock::{Clock, Hands};
 use crate::config::Sessions;
 use crate::db::Db;
@@ -150,6 +151,13 @@ impl World {
         .await
         .unwrap();
         let fleet = Fleet::new(db.clone(), keys.clone(), clock.clone(), pki.clone());
+        let backup = Backup::new(
+            db.clone(),
+            keys.clone(),
+            clock.clone(),
+            &data,
+            opened.series.clone(),
+        );
         let store = Store::open(Options::new(
             data.join("series.db"),
             opened.series,
@@ -186,6 +194,7 @@ impl World {
             fleet,
             series: series.clone(),
             space: Space::new(&data, 0, db.clone(), series.clone(), clock.clone()),
+            backup,
             db,
             stopping,
         });
