@@ -4,6 +4,7 @@
 //! code and no product decision; each step is a call of a tool that a person could type.
 
 mod audit;
+mod bench;
 mod ci;
 mod proof;
 mod setup;
@@ -24,6 +25,7 @@ Usage: cargo xtask COMMAND
   web         build the web app into web/dist
   walk        drive the real binary with a real browser
   openapi     write docs/openapi.json anew from the handlers
+  bench [ARGS] measure everything beside its peers (`--quick`: within ten minutes)
   demo [ARGS] build everything and run `fieldkeep demo ARGS`
   setup       install what building needs (`setup test`: and what the tests need)
   audit       licences, sources and advisories with cargo-deny (not part of ci)
@@ -51,6 +53,7 @@ fn act() -> Result<()> {
         "web" => web::build(),
         "walk" => walk::run(),
         "openapi" => ci::write_openapi(),
+        "bench" => bench::run(&rest),
         "demo" => ci::demo(&rest),
         "setup" => setup::run(rest.first().is_some_and(|what| what == "test")),
         "audit" => audit::run(),

@@ -62,7 +62,8 @@ pub(crate) fn run(tests: bool) -> Result<()> {
     Ok(())
 }
 
-fn install(packages: &[&str]) -> Result<()> {
+/// Installs Debian packages, as root or by sudo.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
     let by_hand = format!("apt-get update && apt-get install -y --no-install-recommends {list}");
     let root = shell::output(shell::command("id").arg("-u"))? == "0";

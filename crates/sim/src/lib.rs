@@ -8,6 +8,7 @@
 pub mod client;
 pub mod cloud;
 pub mod faults;
+pub mod load;
 pub mod logger;
 pub mod seed;
 pub mod story;

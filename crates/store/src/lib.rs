@@ -34,6 +34,7 @@ mod restamp;
 mod retention;
 mod scan;
 mod settle;
+mod sizes;
 mod spans;
 pub mod sql;
 mod stamp;

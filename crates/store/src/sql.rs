@@ -157,6 +157,13 @@ impl Database {
         Ok(self.fetch_all(sql, values).await?.into_iter().next())
     }
 
+    /// Bytes of each table with its indexes.
+    pub async fn table_bytes(&self) -> Result<Vec<(String, i64)>, SqlError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.table_bytes().await,
+        }
+    }
+
     /// Begins a writing transaction; waits for the one before it. Dropped without
     /// [`Transaction::commit`], nothing of it is kept.
     pub async fn begin(&self) -> Result<Transaction, SqlError> {

@@ -96,6 +96,20 @@ impl Sqlite {
         rows.iter().map(row).collect()
     }
 
+    /// Reads the header of every page.
+    pub(super) async fn table_bytes(&self) -> Result<Vec<(String, i64)>, SqlError> {
+        let rows = self
+            .fetch_all(
+                "SELECT s.tbl_name, sum(d.pgsize) FROM dbstat('main', 1) d \
+                   JOIN sqlite_schema s ON s.name = d.name GROUP BY s.tbl_name ORDER BY s.tbl_name",
+                &[],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| Ok((row.text(0)?.to_owned(), row.i64(1)?)))
+            .collect()
+    }
+
     pub(super) async fn begin(&self) -> Result<Open, SqlError> {
         let mut open = Open {
             connection: self.writer.acquire().await.map_err(classify)?,

@@ -323,6 +323,29 @@ async fn a_full_disk_is_told_apart_and_the_next_transaction_works() {
 }
 
 #[tokio::test]
+async fn a_table_takes_its_pages_and_those_of_its_indexes() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder, 1, &[ONE]).await.unwrap();
+    let before = bytes_of(&database, "thing").await;
+    assert!(
+        before >= 2 * 4_096,
+        "a page for the table, one for its index: {before}"
+    );
+    let data = vec![7; 100_000];
+    let row: [Value<'_>; 4] = [1_i64.into(), "one".into(), (&data).into(), true.into()];
+    let insert = "INSERT INTO thing (id, name, data, fine) VALUES ($1, $2, $3, $4)";
+    database.execute(insert, &row).await.unwrap();
+    let grown = bytes_of(&database, "thing").await - before;
+    assert!((90_000..110_000).contains(&grown), "{grown}");
+}
+
+async fn bytes_of(database: &Database, name: &str) -> i64 {
+    let tables = database.table_bytes().await.unwrap();
+    let found = tables.iter().find(|(table, _)| table == name);
+    found.map_or(0, |(_, bytes)| *bytes)
+}
+
+#[tokio::test]
 async fn a_file_gives_free_pages_back_step_by_step() {
     let folder = tempfile::tempdir().unwrap();
     let database = open(&folder, 1, &[ONE]).await.unwrap();
