@@ -31,6 +31,8 @@ pub use running::Running;
 /// How long batches wait for each other before they are made durable together.
 const COMMIT_WINDOW: Duration = Duration::from_millis(1);
 const COMMIT_BATCHES: usize = 256;
+/// How long a window of time stays hot after its end.
+const SETTLE: Duration = Duration::from_secs(3_600);
 const HTTPS_ENDPOINT: &str = "endpoint.https";
 
 /// Why a data folder cannot be opened or served.
@@ -196,6 +198,7 @@ impl Server {
             keys: Arc::new(base.keys.clone()),
             commit_window: COMMIT_WINDOW,
             commit_batches: COMMIT_BATCHES,
+            settle: SETTLE,
         })
         .await?;
         let fleet = Fleet::new(
