@@ -177,7 +177,7 @@ pub(super) fn archives(path: &Path) -> Result<Vec<Name>, BackupError> {
         .iter()
         .filter_map(|name| Name::parse(name))
         .collect();
-    all.sort_by(|a, b| (a.made, a.content).cmp(&(b.made, b.content)));
+    all.sort_by_key(|name| (name.made, name.content));
     Ok(all)
 }
 

@@ -555,10 +555,11 @@ async fn the_daily_one_is_due_until_its_own_folder_has_it() {
     bench.hands.advance(DAY);
     assert!(bench.backup.is_due(&bench.target(), midnight).await);
     let task = operator();
-    let made = bench
+    bench
         .backup
-        .make(&task.operator(), &elsewhere, None, &Arc::default());
-    made.await.unwrap();
+        .make(&task.operator(), &elsewhere, None, &Arc::default())
+        .await
+        .unwrap();
     assert!(bench.backup.is_due(&bench.target(), midnight).await);
     assert!(!bench.backup.is_due(&elsewhere, midnight).await);
 }
