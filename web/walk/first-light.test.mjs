@@ -264,7 +264,9 @@ step('a device whose clock was wrong shows what waits, and a decision asks for i
   });
   await page.getByRole('link', { name: 'Devices', exact: true }).first().click();
   await page.getByRole('row').nth(1).getByRole('link').first().click();
-  await page.getByText('Between records 9 and 10 1 h passed by its clock and 1 min by its ticks.').waitFor();
+  await page
+    .getByText('Between records 9 and 10, its clock went on by 1 h and its ticks by 1 min.')
+    .waitFor();
   await page.getByText('Records 20 to 29').waitFor();
   await inspect(page, 'device-clock');
   const confirm = page.getByRole('button', { name: 'Confirm' });
