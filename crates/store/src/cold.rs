@@ -17,7 +17,9 @@ mod read;
 mod rollup;
 mod work;
 
-pub(crate) use chunk::{Chunk, ChunkBuilder, Column, Origin, Piece, Place, Segment, State, Unread};
+pub(crate) use chunk::{Chunk, Segment, State, Unread};
+#[cfg(test)]
+pub(crate) use chunk::{ChunkBuilder, Origin, Place};
 pub(crate) use mark::{Stale, mark_changed};
 pub(crate) use rollup::{Bucket, Rollup, Series, fold};
 pub use work::Compacted;

@@ -100,7 +100,7 @@ impl State {
 }
 
 /// One channel of a chunk.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Column {
     /// States of consecutive rows, all rows in all.
     pub(crate) states: Vec<(State, usize)>,
@@ -212,16 +212,6 @@ impl Chunk {
             unread,
             channels,
         })
-    }
-
-    /// How many rows there are.
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// How many values there are in all channels together.
-    pub(crate) fn points(&self) -> usize {
-        self.channels.iter().map(|entry| entry.valued).sum()
     }
 
     /// The names of the channels, in order.

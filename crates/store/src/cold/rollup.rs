@@ -108,16 +108,6 @@ impl Rollup {
         })
     }
 
-    /// The level.
-    pub(crate) fn level(&self) -> Level {
-        self.level
-    }
-
-    /// The times of the whole row.
-    pub(crate) fn window(&self) -> Window {
-        self.level.row(self.from)
-    }
-
     /// The names of the channels, in order.
     pub(crate) fn channels(&self) -> impl Iterator<Item = &str> {
         self.channels.iter().map(|entry| entry.name.as_str())
@@ -171,13 +161,6 @@ impl Rollup {
 }
 
 impl Series {
-    /// Whether the buckets of all of `window` are here.
-    pub(crate) fn covers(&self, window: Window) -> bool {
-        self.covered
-            .iter()
-            .any(|covered| covered.from <= window.from && window.to <= covered.to)
-    }
-
     /// Leaves out what lies inside the window. Runs lie wholly inside or outside, as they were computed by window.
     fn cut(&mut self, window: Window) {
         self.covered = self

@@ -26,6 +26,10 @@ struct Rows {
 }
 
 fn build(batches: &[Rows]) -> Sorted {
+    collect(batches).sort()
+}
+
+fn collect(batches: &[Rows]) -> ChunkBuilder {
     let mut builder = ChunkBuilder::new();
     for batch in batches {
         let origin = builder.origin(batch.origin);
@@ -44,7 +48,7 @@ fn build(batches: &[Rows]) -> Sorted {
             builder.add(name, rows.iter().copied().zip(cells.iter().copied()));
         }
     }
-    builder.sort()
+    builder
 }
 
 /// Ten channels once a minute, as sensors have them: a daily cycle and a random walk, 0 to 3 decimals.

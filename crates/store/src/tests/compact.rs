@@ -32,7 +32,7 @@ fn measured(chance: &mut Chance, days: i64, step_s: i64) -> Vec<Vec<u8>> {
         while time < end {
             let count = 20 + chance.below(60).cast_signed();
             if chance.one_in(20) {
-                time += chance.below(30).cast_signed() * 3_600;
+                time += chance.below(30).cast_signed() * (60 * step_s).min(3_600);
             }
             let times: Vec<i64> = (0..count)
                 .map(|index| at(time + index * step_s).as_micros())

@@ -2,12 +2,11 @@
 //!
 //! The result depends only on the rows and on what was said about their origins, not on the order in which they came.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use fieldkeep_protocol::Flag;
 use fieldkeep_protocol::batch::Cell;
 
-use super::{Chunk, MAGIC, Origin, Place, State, Unread};
+use super::{MAGIC, Origin, Place, State, Unread};
 use crate::cold::bytes::{put_block, put_int, put_uint};
 use crate::cold::{CHUNK_ROWS, decimal, numbers};
 use crate::gaps::GapReason;
@@ -52,11 +51,6 @@ impl ChunkBuilder {
         Self::default()
     }
 
-    /// How many rows were added.
-    pub(crate) fn rows(&self) -> usize {
-        self.rows.len()
-    }
-
     /// The number of an origin in this chunk.
     pub(crate) fn origin(&mut self, origin: Origin) -> u32 {
         // Rows come in long stretches of one origin.
@@ -99,48 +93,6 @@ impl ChunkBuilder {
     pub(crate) fn unread(&mut self, unread: Unread) {
         self.origin(unread.origin);
         self.unread.push(unread);
-    }
-
-    /// Adds the rows of another chunk that `keep` says; `None`, and nothing is added, if that one is damaged.
-    pub(crate) fn take(
-        &mut self,
-        chunk: &Chunk,
-        mut keep: impl FnMut(Origin, i64, u64) -> bool,
-    ) -> Option<()> {
-        let times = chunk.times()?;
-        let segments = chunk.segments()?;
-        let columns = chunk
-            .channels
-            .iter()
-            .map(|entry| Some((entry.name.clone(), chunk.column(&entry.name)?)))
-            .collect::<Option<Vec<_>>>()?;
-        let mut numbers: HashMap<(Origin, u64), u32> = HashMap::new();
-        for segment in &segments {
-            let rows = times.get(segment.row..segment.row + segment.rows)?;
-            for (time, record) in rows.iter().zip(segment.first..) {
-                if keep(segment.origin, *time, record) {
-                    let origin = self.origin(segment.origin);
-                    numbers.insert((segment.origin, record), self.row(origin, *time, record)?);
-                }
-            }
-        }
-        for (name, column) in columns {
-            for (source, place) in &column.places {
-                let origin = self.origin(*chunk.origins.get(*source)?);
-                self.place(origin, &name, *place);
-            }
-            for piece in column.pieces(&times, &segments) {
-                let kept = (piece.first..)
-                    .take(piece.times.len())
-                    .enumerate()
-                    .filter_map(|(index, record)| {
-                        let row = *numbers.get(&(piece.origin, record))?;
-                        Some((row, cell(piece.state, piece.values.get(index).copied())))
-                    });
-                self.add(&name, kept);
-            }
-        }
-        Some(())
     }
 
     /// Sorts the rows into the order in which points are read.
@@ -359,18 +311,6 @@ impl Sorted {
 struct Segments {
     count: usize,
     bytes: Vec<u8>,
-}
-
-fn cell(state: State, value: Option<f64>) -> Cell {
-    match (state, value) {
-        (State::Valued(flag), Some(value)) => Cell::flagged(value, flag),
-        (State::Absent(reason), _) => Cell::missing(reason),
-        (State::Nothing | State::Valued(_), _) => Cell {
-            value: None,
-            flag: Flag::Missing,
-            reason: fieldkeep_protocol::Reason::NotSampled,
-        },
-    }
 }
 
 fn runs(cells: &[(u32, State, f64)], rows: usize) -> Vec<(State, usize)> {

@@ -59,7 +59,6 @@ fn buckets_say_what_their_points_say() {
         let series = folded(&sorted, level, window);
         let from = level.row(MONDAY).from;
         let row = Rollup::decode(Rollup::replace(level, from, None, window, series)).unwrap();
-        assert_eq!((row.level(), row.window().from), (level, from));
         for column in 0..10 {
             let found = row.channel(&format!("sensor.{column}")).unwrap();
             let expected = plain(&rows, column, level.us());
@@ -74,7 +73,7 @@ fn buckets_say_what_their_points_say() {
                     *expected
                 );
             }
-            assert!(found.covers(window));
+            assert_eq!(found.covered, [window]);
             assert_eq!(found.valued.len(), 1);
         }
     }
@@ -160,7 +159,6 @@ fn one_window_is_replaced_alone_and_order_does_not_show() {
     let without = Rollup::decode(Rollup::replace(level, from, Some(&all), weeks[1].1, [])).unwrap();
     let series = without.channel("sensor.0").unwrap();
     assert_eq!(series.covered, [weeks[0].1, weeks[2].1]);
-    assert!(!series.covers(weeks[1].1));
     assert_eq!(series.buckets.len(), 2 * 168);
     assert_eq!(series.valued.len(), 2);
 }

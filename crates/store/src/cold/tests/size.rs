@@ -67,12 +67,19 @@ fn speed() {
         let mut sums = vec![(0_u64, f64::INFINITY, 0.0_f64, f64::NEG_INFINITY); 1_200];
         let width = 1_000_000 * MINUTE / 1_200;
         for piece in column.pieces(&times, &segments) {
-            for (time, value) in piece.times.iter().zip(piece.values) {
-                let sum = &mut sums[usize::try_from((time - MONDAY) / width).unwrap().min(1_199)];
-                sum.0 += 1;
-                sum.1 = sum.1.min(*value);
-                sum.2 += value;
-                sum.3 = sum.3.max(*value);
+            let (mut times, mut values) = (piece.times, piece.values);
+            while let Some(time) = times.first() {
+                let index = usize::try_from((time - MONDAY) / width).unwrap().min(1_199);
+                let end = MONDAY + (index as i64 + 1) * width;
+                let count = times.partition_point(|time| *time < end).max(1);
+                let sum = &mut sums[index];
+                sum.0 += count as u64;
+                for value in &values[..count] {
+                    sum.1 = sum.1.min(*value);
+                    sum.2 += value;
+                    sum.3 = sum.3.max(*value);
+                }
+                (times, values) = (&times[count..], &values[count..]);
             }
         }
         black_box(&sums);
