@@ -261,8 +261,20 @@ impl Lane {
                 times,
             } => {
                 let within = (*stretch, *bounds);
-                let rows = stretch_rows(database, stream, within, self.after, page).await?;
-                self.done = rows.len() < page;
+                let (rows, done) =
+                    match stretch_rows(database, stream, within, self.after, page).await {
+                        Ok(rows) => {
+                            let done = rows.len() < page;
+                            (rows, done)
+                        }
+                        Err(StoreError::Sql(_)) => {
+                            let row = around_damage(database, stream, within, self.after).await?;
+                            let done = row.is_none();
+                            (Vec::from_iter(row), done)
+                        }
+                        Err(error) => return Err(error),
+                    };
+                self.done = done;
                 for row in rows {
                     self.after = row.place();
                     self.ready.push_back(Fed {
@@ -335,6 +347,64 @@ async fn stretch_rows(
         )
         .await?;
     rows.iter().map(Stored::from_row).collect()
+}
+
+/// The next row where a page of the file is damaged: read alone, and where that fails as well, what an index says of it,
+/// with a payload that does not open, so that it is told as damaged and its neighbours are read.
+async fn around_damage(
+    database: &Database,
+    stream: &Stream,
+    within: (Span, Bounds),
+    after: [i64; 5],
+) -> Result<Option<Stored>, StoreError> {
+    let failure = match stretch_rows(database, stream, within, after, 1).await {
+        Ok(rows) => return Ok(rows.into_iter().next()),
+        Err(error) => error,
+    };
+    let ((from, to), bounds) = within;
+    let [from_us, span_us, first, count, branch] = after;
+    // All these columns are in one index.
+    let found = database
+        .fetch_optional(
+            "SELECT first, count, branch, from_us, span_us, id FROM batch \
+             WHERE project = $1 AND stream = $2 AND held = false \
+               AND (from_us, span_us, first, count, branch) > ($3, $4, $5, $6, $7) \
+               AND from_us < $8 AND from_us + span_us >= $9 AND id <= $10 \
+             ORDER BY from_us, span_us, first, count, branch LIMIT 1",
+            &[
+                stream.identity.project.number.into(),
+                stream.identity.id.into(),
+                from_us.into(),
+                span_us.into(),
+                first.into(),
+                count.into(),
+                branch.into(),
+                to.into(),
+                from.into(),
+                bounds.id.into(),
+            ],
+        )
+        .await;
+    // Without the index nothing is known of what is there.
+    let Ok(found) = found else {
+        return Err(failure);
+    };
+    let Some(row) = found else { return Ok(None) };
+    let revision = stream.state(database).await?.revisions.last().copied();
+    let from_us = row.i64(3)?;
+    Ok(Some(Stored {
+        first: row.i64(0)?.cast_unsigned(),
+        count: u32::try_from(row.i64(1)?).unwrap_or(u32::MAX),
+        branch: u32::try_from(row.i64(2)?).unwrap_or(u32::MAX),
+        from_us,
+        to_us: from_us.saturating_add(row.i64(4)?),
+        revision: revision.unwrap_or(0),
+        key_id: 0,
+        counter: 0,
+        payload: Vec::new(),
+        stamp: None,
+        id: row.i64(5)?,
+    }))
 }
 
 /// Some rows by their ids, with the ids of their streams, in the order asked.

@@ -89,11 +89,15 @@ impl Sqlite {
         sql: &'static str,
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, SqlError> {
+        let mut connection = self.readers.acquire().await.map_err(classify)?;
         let rows = sqlx::query_with(sql, arguments(values)?)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(classify)?;
-        rows.iter().map(row).collect()
+            .fetch_all(&mut *connection)
+            .await;
+        if rows.is_err() {
+            // SQLCipher refuses everything on a connection that has met a damaged page, also what is whole.
+            connection.close_on_drop();
+        }
+        rows.map_err(classify)?.iter().map(row).collect()
     }
 
     /// Reads the header of every page.

@@ -176,3 +176,76 @@ async fn a_damaged_channel_table_hides_only_what_it_explains() {
         .unwrap();
     assert_eq!((fresh.outcome, fresh.readable), (Outcome::Stored, true));
 }
+
+#[tokio::test]
+async fn a_damaged_page_is_detected_and_neighbours_are_read() {
+    const PAGE: usize = 4_096;
+    const RECORDS: u32 = 3_000;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store
+        .append_channels(origin(1), &table(5, 1, &["level"], 1_000_000), received())
+        .await
+        .unwrap();
+    let mut chance = Chance(8);
+    let mut values = Vec::new();
+    for number in 0..4u64 {
+        // Noise, so that a payload goes over several pages.
+        let noise: Vec<f64> = (0..RECORDS)
+            .map(|_| f64::from(u32::try_from(chance.below(1 << 31)).unwrap()) * 0.01)
+            .collect();
+        let first = number * u64::from(RECORDS);
+        let batch = simple(5, first, [0; 32], &noise);
+        store.append(origin(1), &batch, received()).await.unwrap();
+        values.extend(noise);
+    }
+    store.close().await;
+    let path = folder.path().join("series.db");
+    let whole = std::fs::read(&path).unwrap();
+    let range = TimeRange {
+        from: at(0),
+        to: at(20_000),
+    };
+    let (mut refused, mut told, mut untouched) = (0, 0, 0);
+    for page in 1..whole.len() / PAGE {
+        let mut damaged = whole.clone();
+        damaged[page * PAGE + 100] ^= 1;
+        std::fs::write(&path, &damaged).unwrap();
+        let Ok(store) = Store::open(options(folder.path())).await else {
+            refused += 1;
+            continue;
+        };
+        let read = store
+            .scan(project(1), &[source(1, "level")], range, None, 1_000_000)
+            .await;
+        store.close().await;
+        let Ok(read) = read else {
+            refused += 1;
+            continue;
+        };
+        // Nothing that is shown is wrong, and what is missing is told.
+        let shown: Vec<f64> = read.points.iter().map(|point| point.value).collect();
+        let batch = RECORDS as usize;
+        let lost: Vec<usize> = (0..4)
+            .filter(|place| {
+                !shown
+                    .windows(batch)
+                    .any(|part| part == &values[place * batch..][..batch])
+            })
+            .collect();
+        assert_eq!(shown.len(), (4 - lost.len()) * batch, "page {page}");
+        assert_eq!(read.damaged, lost.len() as u64, "page {page}");
+        if lost.is_empty() {
+            untouched += 1;
+        } else {
+            told += 1;
+            assert!(read.gaps.iter().any(|gap| gap.reason == GapReason::Damaged));
+        }
+    }
+    println!("{refused} refused, {told} told, {untouched} untouched");
+    // Payloads are most of the file.
+    assert!(
+        told >= 8 && told > refused,
+        "{refused} refused, {told} told"
+    );
+}
