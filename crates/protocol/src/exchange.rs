@@ -297,7 +297,7 @@ fn follows(before: Option<Acknowledged>, row: &Acknowledged) -> bool {
 mod tests {
     use super::*;
 
-    const LONG: [u8; limits::EXCHANGED_BYTES + 1] = [0; limits::EXCHANGED_BYTES + 1];
+    static LONG: [u8; limits::EXCHANGED_BYTES + 1] = [0; limits::EXCHANGED_BYTES + 1];
 
     fn message(kind: Up, bytes: &[u8]) -> Message<'_, Up> {
         Message { kind, bytes }

@@ -24,14 +24,17 @@ pub enum Way {
 }
 
 pub(super) enum Wire {
-    Mqtt(mqtt::Client),
+    Mqtt(Box<mqtt::Client>),
     Exchange(exchange::Client),
 }
 
 impl Wire {
     pub(super) fn open(way: Way, device: DeviceId, now_us: u64) -> Wire {
         match way {
-            Way::Mqtt => Wire::Mqtt(mqtt::Client::connect(&device.to_string(), now_us)),
+            Way::Mqtt => {
+                let client = mqtt::Client::connect(&device.to_string(), now_us);
+                Wire::Mqtt(Box::new(client))
+            }
             Way::Exchange => Wire::Exchange(exchange::Client::new(device)),
         }
     }
