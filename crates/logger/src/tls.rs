@@ -305,3 +305,52 @@ impl ServerCertVerifier for Pin {
             .supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+    use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
+
+    use super::*;
+
+    /// 2026-01-01 and so many days.
+    fn day(days: u64) -> UnixTime {
+        unix(1_767_225_600 + days * 86_400)
+    }
+
+    fn root(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_before = date_time_ymd(2020, 1, 1);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn who_does_not_know_the_time_refuses_what_is_over_and_takes_what_may_have_begun() {
+        let (ours, theirs) = (root("ours"), root("theirs"));
+        let mut params = CertificateParams::new(vec!["cloud.test".to_owned()]).unwrap();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.not_before = date_time_ymd(2026, 3, 1);
+        params.not_after = date_time_ymd(2026, 5, 30);
+        let key = KeyPair::generate().unwrap();
+        let leaf = params.signed_by(&key, &ours).unwrap();
+        let judge = |issuer: &CertifiedIssuer<'static, KeyPair>, name: &str, now| {
+            let mut roots = RootCertStore::empty();
+            roots.add(issuer.der().clone()).unwrap();
+            let timeless = Timeless(verifier(Arc::new(roots), &provider()).unwrap());
+            let name = ServerName::try_from(name.to_owned()).unwrap();
+            timeless.verify_server_cert(leaf.der(), &[], &name, &[], now)
+        };
+        for known in [day(0), day(100)] {
+            assert!(judge(&ours, "cloud.test", known).is_ok());
+            assert!(judge(&ours, "other.test", known).is_err());
+            assert!(judge(&theirs, "cloud.test", known).is_err());
+        }
+        let over = judge(&ours, "cloud.test", day(200)).unwrap_err();
+        assert!(matches!(
+            over,
+            rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { .. })
+        ));
+    }
+}
