@@ -186,7 +186,7 @@ impl Pair {
         let (outlines, expected) = (outlines.await.unwrap(), expected.await.unwrap());
         for (outline, expected) in outlines.iter().zip(&expected) {
             same(&outline.buckets, &expected.buckets);
-            assert_eq!(outline.points, expected.points);
+            assert_eq!(outline.few, expected.few);
         }
     }
 
