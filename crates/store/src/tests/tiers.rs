@@ -308,3 +308,22 @@ async fn tiers_change_no_answer() {
         Box::pin(round(seed)).await;
     }
 }
+
+/// Front doors run reads on any thread: this compiles only while they may.
+#[expect(dead_code, reason = "the compiler is the test")]
+fn reads_go_to_any_thread(store: &Store, sources: &[Source]) -> impl Send {
+    fn check<T: Send>(work: T) -> T {
+        work
+    }
+    drop(check(store.buckets(project(1), sources, FOREVER, SECOND)));
+    drop(check(store.scan(project(1), sources, FOREVER, None, 1)));
+    drop(check(store.scan_known(
+        project(1),
+        sources,
+        FOREVER,
+        at(0),
+        (None, 1),
+    )));
+    drop(check(store.completeness(project(1), sources, FOREVER)));
+    check(store.latest(project(1), sources))
+}
