@@ -19,8 +19,8 @@ use std::sync::Arc;
 use fieldkeep_protocol::{DeviceId, ElementId, Epoch, Timestamp};
 use fieldkeep_store::{
     AppendError, Bucket, Buckets, ChannelsReceipt, ClockError, Completeness, Cursor, EpochLedger,
-    Gap, Origin, Page, Point, QuarantineState, Quarantined, Receipt, Source, Store, StoreError,
-    TimeRange, Totals,
+    Gap, Origin, Outline, Page, Point, QuarantineState, Quarantined, Receipt, Source, Store,
+    StoreError, TimeRange, Totals,
 };
 use futures_util::Stream;
 use tokio::sync::Notify;
@@ -243,21 +243,19 @@ impl Series {
         })
     }
 
-    /// A range in at most `wanted` buckets, however few points there are.
+    /// Elements over a range in at most `wanted` buckets each, however few points there are.
     pub async fn buckets(
         &self,
         grant: &Grant<'_, Read>,
-        element: ElementId,
+        elements: &[ElementId],
         range: TimeRange,
         wanted: usize,
-    ) -> Result<Buckets, SeriesError> {
-        let sources = self.sources(grant, element).await?;
-        let width_us = width::bucket_width_us(range.from.as_micros(), range.to.as_micros(), wanted);
-        let found = self
-            .store
-            .buckets(grant.project(), &sources, range, width_us)
-            .await?;
-        Ok(found)
+    ) -> Result<Vec<Buckets>, SeriesError> {
+        let (_, outlines) = self.outlines(grant, elements, range, wanted, 0).await?;
+        Ok(outlines
+            .into_iter()
+            .map(|outline| outline.buckets)
+            .collect())
     }
 
     /// How complete an element is in a range, up to now.
@@ -290,33 +288,48 @@ impl Series {
         Ok(found)
     }
 
-    /// An element over a range with at most `wanted` values: the points themselves where there are no more, else
-    /// buckets that lose no excursion.
+    /// Elements over a range with at most `wanted` values each: the points themselves where there are no more, else
+    /// buckets that lose no excursion. What they have in common is read once.
     pub async fn draw(
         &self,
         grant: &Grant<'_, Read>,
-        element: ElementId,
+        elements: &[ElementId],
         range: TimeRange,
         wanted: usize,
-    ) -> Result<Drawn, SeriesError> {
-        let sources = self.sources(grant, element).await?;
-        let page = self.page(grant, &sources, range, None, wanted).await?;
-        if page.next.is_none() {
-            return Ok(Drawn::Points {
+    ) -> Result<Vec<Drawn>, SeriesError> {
+        let (width_us, outlines) = self
+            .outlines(grant, elements, range, wanted, wanted)
+            .await?;
+        let drawn = outlines.into_iter().map(|outline| match outline.few {
+            Some(page) => Drawn::Points {
                 points: page.points,
                 gaps: self.past(page.gaps),
-            });
-        }
+            },
+            None => Drawn::Buckets {
+                width_us,
+                buckets: outline.buckets.buckets,
+                gaps: self.past(outline.buckets.gaps),
+            },
+        });
+        Ok(drawn.collect())
+    }
+
+    async fn outlines(
+        &self,
+        grant: &Grant<'_, Read>,
+        elements: &[ElementId],
+        range: TimeRange,
+        wanted: usize,
+        few: usize,
+    ) -> Result<(i64, Vec<Outline>), SeriesError> {
+        let sources = self.sources_of(grant, elements).await?;
+        let sources: Vec<&[Source]> = sources.iter().map(Vec::as_slice).collect();
         let width_us = width::bucket_width_us(range.from.as_micros(), range.to.as_micros(), wanted);
-        let found = self
+        let outlines = self
             .store
-            .buckets(grant.project(), &sources, range, width_us)
+            .outlines(grant.project(), &sources, range, width_us, few)
             .await?;
-        Ok(Drawn::Buckets {
-            width_us,
-            buckets: found.buckets,
-            gaps: self.past(found.gaps),
-        })
+        Ok((width_us, outlines))
     }
 
     /// The newest point of an element.
@@ -325,8 +338,21 @@ impl Series {
         grant: &Grant<'_, Read>,
         element: ElementId,
     ) -> Result<Option<Point>, SeriesError> {
-        let sources = self.sources(grant, element).await?;
-        Ok(self.store.latest(grant.project(), &sources).await?)
+        let newest = self.latest_of(grant, &[element]).await?;
+        Ok(newest.into_iter().next().flatten())
+    }
+
+    /// The newest points of several elements, in their order.
+    pub async fn latest_of(
+        &self,
+        grant: &Grant<'_, Read>,
+        elements: &[ElementId],
+    ) -> Result<Vec<Option<Point>>, SeriesError> {
+        let mut newest = Vec::with_capacity(elements.len());
+        for sources in self.sources_of(grant, elements).await? {
+            newest.push(self.store.latest(grant.project(), &sources).await?);
+        }
+        Ok(newest)
     }
 
     /// New points of everything that the session may read, from now on or after a sequence number that was seen. Ends
@@ -415,6 +441,19 @@ impl Series {
             ..gap
         })
         .collect()
+    }
+
+    /// Where the points of several elements are; all of them must be in reach.
+    async fn sources_of(
+        &self,
+        grant: &Grant<'_, Read>,
+        elements: &[ElementId],
+    ) -> Result<Vec<Vec<Source>>, SeriesError> {
+        let sources = self.projects.sources_of(grant, elements).await;
+        let sources = sources.map_err(SeriesError::Projects)?.into_iter();
+        sources
+            .map(|sources| sources.ok_or(SeriesError::NoElement))
+            .collect()
     }
 
     async fn sources(

@@ -13,7 +13,7 @@ use crate::cold::{self, Level};
 use crate::error::StoreError;
 use crate::explain::Unread;
 use crate::gaps::{Gap, GapReason, Run, Sight};
-use crate::scan::{Found, Point, Source, TimeRange};
+use crate::scan::{Found, Page, Source, TimeRange};
 use crate::store::Store;
 use crate::sweep::{Plan, Rolled, Stretch, Sweep, Swept, Visitor};
 use sum::Sum;
@@ -58,8 +58,8 @@ pub struct Buckets {
 pub struct Outline {
     /// The range in buckets.
     pub buckets: Buckets,
-    /// All points of the range, where there are no more than were asked for.
-    pub points: Option<Vec<Point>>,
+    /// The whole range point by point, where there are no more than were asked for.
+    pub few: Option<Page>,
 }
 
 impl Store {
@@ -112,23 +112,29 @@ impl Store {
         let mut outlines = Vec::with_capacity(outputs.len());
         for (output, sources) in outputs.iter().enumerate() {
             let Some(adder) = adders.next() else { break };
-            let (buckets, found) = (adder.buckets(), adder.points);
+            let (buckets, extent) = (adder.buckets(), plan.extent(output));
             let points: u64 = buckets.iter().map(|bucket| bucket.count).sum();
-            let is_few = few > 0 && points <= few as u64;
-            let found = match found {
-                Some(mut found) if is_few => {
-                    found.sort_by_key(|found| found.key);
-                    Some(found.iter().map(Found::point).collect())
+            let few = match adder.few {
+                _ if few == 0 || points > few as u64 => None,
+                None => Some(self.all(project, sources, range).await?),
+                Some(mut found) => {
+                    found.points.sort_by_key(|found| found.key);
+                    let gaps = plan
+                        .gaps(&self.inner, output, found.sight, extent, &mut unread)
+                        .await?;
+                    Some(Page {
+                        points: found.points.iter().map(Found::point).collect(),
+                        gaps,
+                        next: None,
+                        damaged: adder.damaged,
+                    })
                 }
-                None if is_few => Some(self.all(project, sources, range).await?),
-                _ => None,
             };
-            let extent = plan.extent(output);
             let gaps = plan
                 .gaps(&self.inner, output, adder.sight, extent, &mut unread)
                 .await?;
             outlines.push(Outline {
-                points: found,
+                few,
                 buckets: Buckets {
                     buckets,
                     gaps,
@@ -140,28 +146,39 @@ impl Store {
         Ok(outlines)
     }
 
-    /// All points of a range that is known to have few.
+    /// All of a range that is known to have few points.
     async fn all(
         &self,
         project: ProjectId,
         sources: &[Source],
         range: TimeRange,
-    ) -> Result<Vec<Point>, StoreError> {
-        let mut points = Vec::new();
-        let mut after = None;
+    ) -> Result<Page, StoreError> {
+        let mut all = Page::default();
         loop {
-            let page = self.scan(project, sources, range, after, MOST_FEW).await?;
-            points.extend(page.points);
-            after = page.next;
-            if after.is_none() {
-                return Ok(points);
+            let page = self
+                .scan(project, sources, range, all.next, PAGE_POINTS)
+                .await?;
+            all.points.extend(page.points);
+            all.damaged += page.damaged;
+            for gap in page.gaps {
+                // One that was cut by the page's end is one again.
+                match all.gaps.last_mut() {
+                    Some(last) if last.to == gap.from && last.reason == gap.reason => {
+                        last.to = gap.to;
+                    }
+                    _ => all.gaps.push(gap),
+                }
+            }
+            all.next = page.next;
+            if all.next.is_none() {
+                return Ok(all);
             }
         }
     }
 }
 
 /// Points of one page where a whole range is gathered.
-const MOST_FEW: usize = 10_000;
+const PAGE_POINTS: usize = 10_000;
 
 /// Where the buckets of a query lie.
 #[derive(Clone, Copy)]
@@ -216,11 +233,17 @@ struct Adder {
     sums: Vec<Sum>,
     sight: Sight,
     damaged: u64,
-    /// Everything that was found, as long as it is no more than this many.
-    points: Option<Vec<Found>>,
-    few: usize,
+    /// Everything that was found, as long as it is little.
+    few: Option<Few>,
     /// The last bucket that was added to: its number, and its first instant and end.
     last: (usize, i64, i64),
+}
+
+/// Points themselves, and what explains where there are none at their own zoom.
+struct Few {
+    most: usize,
+    points: Vec<Found>,
+    sight: Sight,
 }
 
 impl Adder {
@@ -230,8 +253,11 @@ impl Adder {
             sums: vec![Sum::default(); grid.count],
             sight: Sight::new(grid.width_us / 4),
             damaged: 0,
-            points: (few > 0).then(Vec::new),
-            few,
+            few: (few > 0).then(|| Few {
+                most: few,
+                points: Vec::new(),
+                sight: Sight::new(0),
+            }),
             last: (0, i64::MAX, i64::MAX),
         }
     }
@@ -259,12 +285,19 @@ impl Adder {
     }
 
     fn keep(&mut self, count: usize, found: impl Iterator<Item = Found>) {
-        if let Some(points) = &mut self.points {
-            if points.len() + count > self.few {
-                self.points = None;
-            } else {
-                points.extend(found);
-            }
+        let Some(few) = &mut self.few else { return };
+        if few.points.len() + count > few.most {
+            self.few = None;
+            return;
+        }
+        for found in found {
+            let time = found.key.time;
+            few.sight.valued.add(Run {
+                from: time,
+                to: time,
+                interval_us: found.interval_us,
+            });
+            few.points.push(found);
         }
     }
 }
@@ -311,6 +344,9 @@ impl Visitor for Adder {
     fn absent(&mut self, reason: GapReason, run: Run) {
         self.damaged += u64::from(reason == GapReason::Damaged);
         self.sight.add_absent(reason, run);
+        if let Some(few) = &mut self.few {
+            few.sight.add_absent(reason, run);
+        }
     }
 }
 
@@ -320,7 +356,7 @@ impl Rolled for Adder {
             sum.merge(bucket);
         }
         // What stands for its points is not the points.
-        self.points = None;
+        self.few = None;
     }
 
     fn valued(&mut self, run: Run) {

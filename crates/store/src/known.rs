@@ -137,19 +137,9 @@ impl Inner {
 
     /// Refuses where hot rows of a device were removed in what is read of it.
     async fn evidence_kept(&self, wanted: &Wanted) -> Result<(), StoreError> {
-        let device = &wanted.device;
-        let row = self
-            .database
-            .fetch_optional(
-                "SELECT until_us FROM evidence_gone WHERE project = $1 AND device = $2",
-                &[device.project.number.into(), device.id.as_bytes().into()],
-            )
-            .await?;
         let from = wanted.extent().map_or(i64::MAX, |extent| extent.0);
-        match row.map(|row| row.i64(0)).transpose()? {
-            Some(until) if from < until => Err(StoreError::EvidenceGone {
-                until: Timestamp::from_micros(until),
-            }),
+        match self.evidence_gone(&wanted.device).await? {
+            Some(until) if from < until.as_micros() => Err(StoreError::EvidenceGone { until }),
             _ => Ok(()),
         }
     }

@@ -4,6 +4,8 @@
 //! queued, and the writer enters it when the batch is durable. What cannot be followed exactly (a batch that was queued
 //! before its channel was watched, a channel table that came late) empties the memory, and the rows are asked again.
 
+mod removed;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -164,7 +166,7 @@ impl Inner {
         }
     }
 
-    /// The newest point with an instant in `window`, from the rows.
+    /// The newest point with an instant in `window`, from the rows, and from chunks where rows are gone.
     async fn search(
         &self,
         device: &Device,
@@ -201,7 +203,7 @@ impl Inner {
                 limit = ROWS.1;
             }
         }
-        Ok(newest)
+        self.newest_removed(device, channel, window, newest).await
     }
 
     async fn rows_before(

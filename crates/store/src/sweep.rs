@@ -29,6 +29,7 @@ use crate::tiers::Entry;
 
 pub(crate) use rolled::Rolled;
 
+pub(crate) use chunk::Open as OpenChunk;
 pub(crate) use reader::{Reader, Shown};
 
 /// What to read: the outputs' sources by device, cut to the range.

@@ -1,6 +1,7 @@
 //! How wide the buckets of a chart are: steps that people count in.
 //!
-//! Owns the ladder of steps. Promises that buckets are aligned to 1970, so that the same instant falls in the same
+//! Owns the ladder of steps: from ten minutes up each is a multiple of ten minutes, an hour or a day, for which roll-ups
+//! are stored. Promises that buckets are aligned to 1970, so that the same instant falls in the same
 //! bucket however a chart is moved, and that there are at most as many as were asked for (two where one was asked for
 //! and its edge lies inside the range).
 
@@ -30,7 +31,7 @@ const STEPS: [i64; 38] = [
     2 * MINUTE,
     5 * MINUTE,
     10 * MINUTE,
-    15 * MINUTE,
+    20 * MINUTE,
     30 * MINUTE,
     HOUR,
     2 * HOUR,

@@ -13,7 +13,7 @@ use crate::sweep::{Stretch, Visitor, reason};
 const STRETCH: usize = 4_096;
 
 /// A chunk whose shared columns are decoded.
-pub(super) struct Open {
+pub(crate) struct Open {
     chunk: Chunk,
     times: Vec<i64>,
     segments: Vec<Segment>,
@@ -21,7 +21,7 @@ pub(super) struct Open {
 
 impl Open {
     /// `None` if the bytes are damaged.
-    pub(super) fn decode(plain: Vec<u8>) -> Option<Self> {
+    pub(crate) fn decode(plain: Vec<u8>) -> Option<Self> {
         let chunk = Chunk::decode(plain)?;
         Some(Self {
             times: chunk.times()?,
@@ -36,7 +36,7 @@ impl Open {
     }
 
     /// Visits what the chunk has of a channel in some times.
-    pub(super) fn visit(&self, channel: &str, wanted: &Spans, visitor: &mut impl Visitor) {
+    pub(crate) fn visit(&self, channel: &str, wanted: &Spans, visitor: &mut impl Visitor) {
         let Some(column) = self.chunk.column(channel) else {
             if self.chunk.channels().any(|name| name == channel) {
                 self.damaged(channel, wanted, visitor);

@@ -205,8 +205,13 @@ pub(super) async fn list(
     let all = app.projects.elements(&grant).await.map_err(projects)?;
     let page = wanted.cut(all, |element| *element.id.as_bytes(), |element| element);
     let mut items = Vec::with_capacity(page.items.len());
-    for element in page.items {
-        items.push(with_latest(&app, &grant, element).await?);
+    let ids: Vec<ElementId> = page.items.iter().map(|element| element.id).collect();
+    let newest = app.series.latest_of(&grant, &ids).await.map_err(series)?;
+    for (element, newest) in page.items.into_iter().zip(newest) {
+        items.push(ElementView {
+            latest: newest.map(NewestValue::from),
+            ..show(element)
+        });
     }
     Ok(Json(Page {
         items,

@@ -201,13 +201,14 @@ async fn columns(session: Session<Read>, app: App, wanted: Wanted) -> Result<Poi
     };
     match wanted.how {
         How::Buckets(count) => {
-            for element in wanted.elements {
-                let grant = session.grant();
-                let drawn = app.series.draw(&grant, element, wanted.range, count);
-                answer
-                    .items
-                    .push(show_drawn(element, in_time(drawn).await?));
-            }
+            let grant = session.grant();
+            let drawn = app
+                .series
+                .draw(&grant, &wanted.elements, wanted.range, count);
+            let drawn = wanted.elements.iter().zip(in_time(drawn).await?);
+            answer
+                .items
+                .extend(drawn.map(|(element, drawn)| show_drawn(*element, drawn)));
         }
         How::Raw {
             limit,
@@ -399,8 +400,8 @@ pub(super) async fn latest(
         ));
     }
     let mut items = Vec::with_capacity(elements.len());
-    for element in elements {
-        let newest = app.series.latest(&grant, element).await.map_err(series)?;
+    let newest = app.series.latest_of(&grant, &elements).await;
+    for (element, newest) in elements.into_iter().zip(newest.map_err(series)?) {
         items.extend(newest.map(|point| LatestValue {
             element: Id(element),
             time: point.time.into(),

@@ -94,8 +94,10 @@ pub(super) async fn buckets(
     let grant = session.grant();
     let head = head(app, &grant, &asked, formats::BUCKETS, None).await?;
     let mut rows: BTreeMap<Timestamp, Vec<Option<Bucket>>> = BTreeMap::new();
-    for (at, element) in asked.elements.iter().enumerate() {
-        let found = in_time(app.series.buckets(&grant, *element, asked.range, count)).await?;
+    let found = app
+        .series
+        .buckets(&grant, &asked.elements, asked.range, count);
+    for (at, found) in in_time(found).await?.into_iter().enumerate() {
         for bucket in found.buckets {
             let row = rows
                 .entry(bucket.start)

@@ -12,10 +12,14 @@ use crate::api::page;
 use crate::api::problem::Faults;
 use crate::series::Position;
 
-/// Elements of one call for points.
+/// Elements of one call for raw points.
 pub(in crate::api::routes) const ELEMENTS_MAX: usize = 32;
+/// Elements of one call for buckets.
+const DRAWN_MAX: usize = 1_000;
 /// Buckets of one element.
-const BUCKETS_MAX: usize = 4_000;
+const BUCKETS_MAX: usize = 10_000;
+/// Buckets of one call, all elements together.
+const BUCKETS_TOGETHER_MAX: usize = 320_000;
 /// Raw points of one call, all elements together.
 const POINTS_MAX: usize = 100_000;
 /// The same where the client does not say.
@@ -69,8 +73,8 @@ impl Params for Wanted {
         QueryParam {
             name: "element",
             required: true,
-            holds: Holds::Elements(ELEMENTS_MAX),
-            says: "Elements, separated by commas.",
+            holds: Holds::Elements(DRAWN_MAX),
+            says: "Elements, separated by commas: 32 at most for raw points, more for buckets.",
         },
         QueryParam {
             name: "from",
@@ -112,7 +116,7 @@ impl Params for Wanted {
     ];
 
     fn read(given: &Given, faults: &mut Faults) -> Option<Self> {
-        let elements = given.ids("element", ELEMENTS_MAX, faults);
+        let elements = given.ids("element", DRAWN_MAX, faults);
         let range = range(given, SPAN_MAX_US, faults);
         let format = given.word("format", &formats::WORDS, faults);
         let known_at = given.time("known_at", faults);
@@ -130,6 +134,18 @@ impl Params for Wanted {
             }
             after
         });
+        let named = elements.as_ref().map_or(0, Vec::len);
+        match buckets {
+            None if named > ELEMENTS_MAX => faults.add(
+                "element",
+                format!("names more than {ELEMENTS_MAX} elements; with buckets more go"),
+            ),
+            Some(buckets) if named.saturating_mul(buckets) > BUCKETS_TOGETHER_MAX => faults.add(
+                "buckets",
+                format!("would be more than {BUCKETS_TOGETHER_MAX} for all elements together"),
+            ),
+            _ => {}
+        }
         if buckets.is_some() {
             for name in ["limit", "cursor", "known_at"] {
                 if given.text(name).is_some() {
