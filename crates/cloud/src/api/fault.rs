@@ -167,19 +167,19 @@ pub(super) fn space(error: SpaceError) -> Problem {
 /// The longest that one answer may take: what would take longer is refused, and told what to narrow.
 const QUERY_TIME: Duration = Duration::from_secs(30);
 
-/// Waits for an answer about a range of time.
+/// Waits for a whole answer about a range of time.
 pub(super) async fn in_time<T>(
-    work: impl Future<Output = Result<T, SeriesError>>,
+    work: impl Future<Output = Result<T, Problem>>,
 ) -> Result<T, Problem> {
     within(QUERY_TIME, work).await
 }
 
 async fn within<T>(
     time: Duration,
-    work: impl Future<Output = Result<T, SeriesError>>,
+    work: impl Future<Output = Result<T, Problem>>,
 ) -> Result<T, Problem> {
     match tokio::time::timeout(time, work).await {
-        Ok(done) => done.map_err(series),
+        Ok(done) => done,
         Err(_) => Err(Problem::new(Code::TooSlow)
             .detail(format!("an answer may take {} s", time.as_secs()))
             .blame("to", "is too far from from: ask for less time at once, for fewer elements, or by exports")),
@@ -192,7 +192,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_takes_too_long_is_refused_with_advice() {
-        let never = std::future::pending::<Result<(), SeriesError>>();
+        let never = std::future::pending::<Result<(), Problem>>();
         let problem = within(Duration::ZERO, never).await.unwrap_err();
         assert_eq!(problem.code(), Code::TooSlow);
         let done = within(Duration::from_secs(60), async { Ok(7) }).await;

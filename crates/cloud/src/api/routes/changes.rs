@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::access::{Read, Session};
 use crate::api::App;
 use crate::api::door::{Given, Holds, Json, Params, Query, QueryParam};
-use crate::api::fault::in_time;
+use crate::api::fault::{in_time, series};
 use crate::api::id::{ElementRef, Id, Time};
 use crate::api::problem::{Faults, Problem};
 
@@ -98,7 +98,8 @@ pub(super) async fn list(
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Changes>, Problem> {
     let grant = session.grant();
-    let found = in_time(app.series.changes(&grant, wanted.since, wanted.limit)).await?;
+    let changes = app.series.changes(&grant, wanted.since, wanted.limit);
+    let found = in_time(async { changes.await.map_err(series) }).await?;
     let items = found.items.into_iter().map(|change| ChangedRange {
         element: Id(change.element),
         from: change.range.from.into(),

@@ -126,7 +126,8 @@ pub(super) async fn of_element(
 ) -> Result<Json<Completeness>, Problem> {
     let grant = session.grant();
     let revision = app.series.revision(&grant).await.map_err(series)?;
-    let found = in_time(app.series.completeness(&grant, id, range)).await?;
+    let found = app.series.completeness(&grant, id, range);
+    let found = in_time(async { found.await.map_err(series) }).await?;
     Ok(Json(show(found, revision)))
 }
 
@@ -139,7 +140,8 @@ pub(super) async fn of_device(
 ) -> Result<Json<Completeness>, Problem> {
     let grant = session.grant();
     let revision = app.series.revision(&grant).await.map_err(series)?;
-    let found = in_time(app.series.device_completeness(&grant, id, range)).await?;
+    let found = app.series.device_completeness(&grant, id, range);
+    let found = in_time(async { found.await.map_err(series) }).await?;
     Ok(Json(show(found, revision)))
 }
 

@@ -156,9 +156,8 @@ pub(super) async fn read(
     let format = wanted.format.or_else(|| Format::accepted(&headers));
     let format = format.unwrap_or(Format::Json);
     if format == Format::Json {
-        return columns(session, app, wanted)
-            .await
-            .map(|points| Either::json(&points));
+        let points = in_time(Box::pin(columns(session, app, wanted))).await?;
+        return Ok(Either::json(&points));
     }
     let asked = tables::Asked {
         elements: wanted.elements,
@@ -166,7 +165,9 @@ pub(super) async fn read(
         format,
     };
     let response = match wanted.how {
-        How::Buckets(count) => tables::buckets(&session, &app, asked, count).await,
+        How::Buckets(count) => {
+            in_time(Box::pin(tables::buckets(&session, &app, asked, count))).await
+        }
         How::Raw {
             limit,
             after,
@@ -179,7 +180,8 @@ pub(super) async fn read(
                     return Err(Problem::field("cursor", "is of another format"));
                 }
             };
-            tables::page(session, &app, asked, (from, limit), known_at).await
+            let page = tables::page(session, &app, asked, (from, limit), known_at);
+            in_time(Box::pin(page)).await
         }
     };
     response.map(Either::raw)
@@ -204,8 +206,10 @@ async fn columns(session: Session<Read>, app: App, wanted: Wanted) -> Result<Poi
             let grant = session.grant();
             let drawn = app
                 .series
-                .draw(&grant, &wanted.elements, wanted.range, count);
-            let drawn = wanted.elements.iter().zip(in_time(drawn).await?);
+                .draw(&grant, &wanted.elements, wanted.range, count)
+                .await
+                .map_err(series)?;
+            let drawn = wanted.elements.iter().zip(drawn);
             answer
                 .items
                 .extend(drawn.map(|(element, drawn)| show_drawn(*element, drawn)));
@@ -260,7 +264,10 @@ impl Pages<'_> {
                 answer.next_cursor = Some(reached.cursor());
                 return Ok(());
             }
-            let page = in_time(self.one(*element, position.take(), left)).await?;
+            let page = self
+                .one(*element, position.take(), left)
+                .await
+                .map_err(series)?;
             left = left.saturating_sub(page.points.len());
             answer
                 .items

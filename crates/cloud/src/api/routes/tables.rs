@@ -66,15 +66,13 @@ pub(super) async fn page(
         to: asked.range.to,
     };
     let rows = (limit / asked.elements.len().max(1)).max(1);
-    let read = async {
-        let mut table = app
-            .series
-            .table(session, &asked.elements, range, known_at)
-            .await?;
-        let block = table.block(rows).await?;
-        Ok((block, table.next_time().await?))
-    };
-    let (block, next) = in_time(read).await?;
+    let mut table = app
+        .series
+        .table(session, &asked.elements, range, known_at)
+        .await
+        .map_err(series)?;
+    let block = table.block(rows).await.map_err(series)?;
+    let next = table.next_time().await.map_err(series)?;
     let mut response = whole(&asked, &head, &block.into())?;
     if let Some(next) = next {
         let cursor = HeaderValue::try_from(rows_cursor(next));
@@ -96,8 +94,10 @@ pub(super) async fn buckets(
     let mut rows: BTreeMap<Timestamp, Vec<Option<Bucket>>> = BTreeMap::new();
     let found = app
         .series
-        .buckets(&grant, &asked.elements, asked.range, count);
-    for (at, found) in in_time(found).await?.into_iter().enumerate() {
+        .buckets(&grant, &asked.elements, asked.range, count)
+        .await
+        .map_err(series)?;
+    for (at, found) in found.into_iter().enumerate() {
         for bucket in found.buckets {
             let row = rows
                 .entry(bucket.start)
@@ -297,9 +297,9 @@ pub(super) async fn export(
     let opened = app
         .series
         .table(session, &asked.elements, asked.range, wanted.known_at);
-    let mut table = in_time(opened).await?;
+    let mut table = opened.await.map_err(series)?;
     // What can be refused is refused while there is a status to say it with.
-    in_time(table.next_time()).await?;
+    in_time(async { table.next_time().await.map_err(series) }).await?;
     let writer = Writer::new(format, &head)
         .map_err(|error| Problem::internal("a table could not be written", &error))?;
     let pieces = Pieces {
