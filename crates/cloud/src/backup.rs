@@ -100,7 +100,7 @@ impl Backup {
         progress: &Arc<Progress>,
     ) -> Result<Done, BackupError> {
         let outcome = self.write(to, keep_days, progress).await;
-        self.remember(to, &outcome).await?;
+        self.remember(&outcome).await?;
         outcome
     }
 

@@ -7,6 +7,7 @@
 
 mod changes;
 mod clocks;
+mod cold;
 mod expiry;
 mod live;
 mod table;

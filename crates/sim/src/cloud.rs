@@ -48,15 +48,20 @@ impl Cloud {
         faults.set(process, how).await
     }
 
-    /// The process id while it runs.
-    #[must_use]
-    pub fn process(&self) -> Option<u32> {
-        self.child.as_ref().and_then(Child::id)
-    }
-
     /// What it has logged so far.
     pub fn log(&self) -> Result<String> {
         Ok(std::fs::read_to_string(self.folder.join("cloud.log"))?)
+    }
+
+    /// The instance below another folder, on the same addresses: what was restored takes the place of what was lost.
+    #[must_use]
+    pub fn moved(&self, folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            addresses: self.addresses,
+            child: None,
+            faults: None,
+        }
     }
 
     /// The data folder.
@@ -181,6 +186,30 @@ impl Cloud {
             output.status
         );
         Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// `fieldkeep backup --json` of this instance, running or not.
+    #[must_use]
+    pub fn backup(&self, to: &Path) -> Command {
+        let mut command = Command::new(crate::program("fieldkeep"));
+        command.args(["backup", "--json", "--to"]).arg(to);
+        self.place(&mut command);
+        command
+    }
+
+    /// `fieldkeep restore --json` into the place of this instance.
+    #[must_use]
+    pub fn restore(&self, from: &Path, recovery_key: &Path) -> Command {
+        let mut command = Command::new(crate::program("fieldkeep"));
+        command.args(["restore", "--json", "--from"]).arg(from);
+        command.arg("--recovery-key").arg(recovery_key);
+        self.place(&mut command);
+        command
+    }
+
+    fn place(&self, command: &mut Command) {
+        command.arg("--data").arg(self.data());
+        command.arg("--master-key").arg(self.master_key());
     }
 
     /// Makes a project and answers its id.

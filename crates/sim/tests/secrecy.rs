@@ -54,6 +54,10 @@ async fn no_canary_is_in_any_byte_and_a_copy_alone_opens_nothing() -> Result<()>
     ]);
     // While it runs (write-ahead logs included), and after a clean stop.
     search(&scene.cloud.data(), &canaries)?;
+    let backups = folder.path().join("backups");
+    scene.cloud.admin(&["recovery-kit"]).await?;
+    let made = scene.cloud.backup(&backups).status().await?;
+    assert!(made.success() && search(&backups, &canaries)? == 2);
     scene.cloud.stop().await?;
     let files = search(&scene.cloud.data(), &canaries)?;
     assert!(files >= 4, "the search saw only {files} files");

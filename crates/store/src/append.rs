@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::changes::{Cause, Waiting, record_change};
 use crate::cipher::{Kind, Sealed, Subject};
+use crate::cold::{Stale, mark_changed};
 use crate::devices::Device;
 use crate::error::{AppendError, StoreError};
 use crate::kept;
@@ -181,17 +182,22 @@ impl Store {
         if branch > 0 {
             tracing::warn!(device.id = %device.id, revision, branch, "another channel table for a known revision");
         }
-        let table = if branch == 0 {
-            let table = Arc::new(ChannelTable::new(&decoded, 0, received));
-            inner.tables.learn(stream.identity.id, Arc::clone(&table));
-            table
+        // What is stored says when it came first; a damaged one is healed in memory by its redelivery.
+        let known = if is_new && branch == 0 {
+            None
         } else {
             inner
                 .tables
                 .table(&inner.database, &inner.keys, &stream.identity, revision)
                 .await?
-                .unwrap_or_else(|| Arc::new(ChannelTable::new(&decoded, branch, received)))
         };
+        let table = known.unwrap_or_else(|| {
+            let table = Arc::new(ChannelTable::new(&decoded, branch, received));
+            if branch == 0 {
+                inner.tables.learn(stream.identity.id, Arc::clone(&table));
+            }
+            table
+        });
         // Batches of this revision that came before it become readable now.
         device.newest.forget();
         Ok(ChannelsReceipt {
@@ -279,6 +285,8 @@ impl Inner {
         let stream = device
             .open_stream(&self.database, header.epoch, arrival.received)
             .await?;
+        // The writer tells a late row by it.
+        device.horizon(&self.database).await?;
         let revisions = {
             let state = stream.state(&self.database).await?;
             state.revisions.contains(&header.revision)
@@ -438,6 +446,14 @@ impl Inner {
                     device.id,
                     extent,
                     Cause::Readable,
+                    row.received,
+                )
+                .await?;
+                mark_changed(
+                    &mut transaction,
+                    device,
+                    extent,
+                    Stale::Channels,
                     row.received,
                 )
                 .await?;

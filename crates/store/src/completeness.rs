@@ -12,12 +12,13 @@ use std::sync::Arc;
 use fieldkeep_protocol::{ProjectId, Timestamp};
 
 use crate::error::StoreError;
+use crate::explain::Unread;
 use crate::gaps::{Gap, GapReason, Run, Sight};
 use crate::ranges::RangeSet;
 use crate::scan::{Found, Source, TimeRange};
 use crate::store::{Inner, Origin, Store};
 use crate::stream::Stream;
-use crate::sweep::{Plan, UNKNOWN, Visitor};
+use crate::sweep::{Plan, Sweep, Swept, UNKNOWN, Visitor};
 
 /// One UTC day.
 pub const DAY_US: i64 = 86_400_000_000;
@@ -148,28 +149,35 @@ impl Inner {
         range: TimeRange,
         of_records: bool,
     ) -> Result<Completeness, StoreError> {
-        let plan = Plan::new(self, project, sources, range).await?;
+        let plan = Plan::new(self, project, &[sources], range).await?;
         let (first, last) = self.extent(&plan).await?;
-        let from = plan.from.max(first);
-        let to = plan.to.max(from);
-        let mut tally = Tally {
-            of_records,
-            range: (from, to),
-            sight: Sight::close(),
-            days: days(from, to),
+        let extent = plan.extent(0);
+        let from = extent.0.max(first);
+        let to = extent.1.max(from);
+        let tally = loop {
+            let mut tally = Tally {
+                of_records,
+                range: (from, to),
+                sight: Sight::close(),
+                days: days(from, to),
+            };
+            let sweep = Sweep::open(self, &plan, from, None).await?;
+            if sweep.run(std::slice::from_mut(&mut tally)).await? == Swept::Done {
+                break tally;
+            }
         };
-        plan.sweep(self, from, &mut tally).await?;
         let Tally {
             sight, mut days, ..
         } = tally;
         let interval_us = match sight.valued.interval_at(to) {
             Some(interval) => interval,
-            None => plan.interval(self).await?,
+            None => plan.interval(self, 0).await?,
         };
         let values = sight.valued.clone();
         let mut holes = Vec::new();
         if interval_us > 0 && from < to {
-            let gaps = plan.gaps(self, sight, from, to).await?;
+            let mut unread = Unread::default();
+            let gaps = plan.gaps(self, 0, sight, (from, to), &mut unread).await?;
             let unsent = self.unsent(&plan, last).await?;
             let is_leading = |chain: &[Gap]| {
                 let start = chain.first().map(|gap| gap.from.as_micros());

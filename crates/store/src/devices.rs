@@ -29,6 +29,7 @@ pub(crate) struct Device {
     pub(crate) project: Project,
     pub(crate) id: DeviceId,
     pub(crate) newest: Newest,
+    horizon: Horizon,
     /// The newest time of its readable records, once [`Device::know_newest`] was asked; the writer's alone.
     pub(crate) newest_us: AtomicI64,
     newest_known: OnceCell<()>,
@@ -37,7 +38,54 @@ pub(crate) struct Device {
     used: AtomicU64,
 }
 
+/// Where the cold times of a device end, as far as memory knows: never before the end that is stored.
+struct Horizon {
+    loaded: OnceCell<()>,
+    until_us: AtomicI64,
+}
+
+impl Default for Horizon {
+    fn default() -> Self {
+        Self {
+            loaded: OnceCell::new(),
+            until_us: AtomicI64::new(i64::MIN),
+        }
+    }
+}
+
 impl Device {
+    /// The horizon: no time from it on is cold. `i64::MIN` while nothing is. It may be ahead of what is stored, while a
+    /// worker commits or after one failed to: who reads asks the rows where it ends ([`crate::tiers`]).
+    pub(crate) async fn horizon(&self, database: &Database) -> Result<i64, StoreError> {
+        self.horizon
+            .loaded
+            .get_or_try_init(|| async {
+                let row = database
+                    .fetch_optional(
+                        "SELECT until_us FROM cold WHERE project = $1 AND device = $2",
+                        &[self.project.number.into(), self.id.as_bytes().into()],
+                    )
+                    .await?;
+                if let Some(row) = row {
+                    self.raise_horizon(row.i64(0)?);
+                }
+                Ok::<_, StoreError>(())
+            })
+            .await?;
+        Ok(self.known_horizon())
+    }
+
+    /// The horizon without asking the rows; whoever queued something of this device has loaded it.
+    pub(crate) fn known_horizon(&self) -> i64 {
+        self.horizon.until_us.load(Ordering::SeqCst)
+    }
+
+    /// Moves the horizon on. A worker does so inside its write transaction, before it commits: a row that is written
+    /// after that transaction then knows that it is late.
+    pub(crate) fn raise_horizon(&self, until_us: i64) {
+        self.horizon.until_us.fetch_max(until_us, Ordering::SeqCst);
+    }
+
     /// Its streams, in the order in which the cloud first saw them.
     pub(crate) async fn streams(
         &self,
@@ -207,6 +255,7 @@ impl Devices {
                 project,
                 id,
                 newest: Newest::default(),
+                horizon: Horizon::default(),
                 newest_us: AtomicI64::new(i64::MIN),
                 newest_known: OnceCell::new(),
                 streams: OnceCell::new(),

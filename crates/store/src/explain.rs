@@ -3,6 +3,8 @@
 //! Neither has times of its own that could be believed; where they belong follows from their record numbers, between
 //! the readable batches before and after them in their epoch. Asked only where a series has gaps.
 
+use std::collections::HashMap;
+
 use fieldkeep_protocol::limits;
 use fieldkeep_protocol::seal::Seal;
 
@@ -19,30 +21,46 @@ const MOST_SEALS: u32 = 1_024;
 /// The interval of a run that has none of its own.
 const UNKNOWN: u64 = 1;
 
+/// What explains the gaps of one answer, asked once for each stream.
+#[derive(Default)]
+pub(crate) struct Unread(HashMap<i64, Vec<(GapReason, Run)>>);
+
 impl Plan {
-    /// The gaps of what was seen between `from` and `to`, explained as far as anything stored explains them.
+    /// The gaps of what was seen of an output between `from` and `to`, explained as far as anything stored explains
+    /// them.
     pub(crate) async fn gaps(
         &self,
         inner: &Inner,
+        output: usize,
         mut sight: Sight,
-        from: i64,
-        to: i64,
+        (from, to): (i64, i64),
+        known: &mut Unread,
     ) -> Result<Vec<Gap>, StoreError> {
         if from >= to {
             return Ok(Vec::new());
         }
-        let interval_us = self.interval(inner).await?;
+        let interval_us = self.interval(inner, output).await?;
         let gaps = sight.gaps(from, to, interval_us);
         if !gaps.iter().any(|gap| gap.reason == GapReason::NoRecords) {
             return Ok(gaps);
         }
         let mut explained = false;
         for wanted in &self.devices {
+            let mut targets = wanted.targets.iter();
+            if targets.all(|target| target.output != output) {
+                continue;
+            }
             for stream in &wanted.streams {
-                for (reason, run) in inner.unread(stream).await? {
+                let id = stream.identity.id;
+                let runs = match known.0.remove(&id) {
+                    Some(runs) => runs,
+                    None => inner.unread(stream).await?,
+                };
+                for (reason, run) in &runs {
                     explained = true;
-                    sight.add_absent(reason, run);
+                    sight.add_absent(*reason, *run);
                 }
+                known.0.insert(id, runs);
             }
         }
         Ok(if explained {

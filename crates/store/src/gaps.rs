@@ -67,6 +67,16 @@ impl Runs {
         }
     }
 
+    /// How far apart two instants of a run may lie.
+    pub(crate) fn reach(&self, run: &Run) -> i64 {
+        reach(run, run, self.scale)
+    }
+
+    /// The runs, by time.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter()
+    }
+
     /// The nominal interval of what lies right before an instant, or first after it.
     pub(crate) fn interval_at(&self, time: i64) -> Option<u64> {
         let after = self.runs.partition_point(|run| run.from <= time);
@@ -101,6 +111,26 @@ impl Runs {
             position -= 1;
         }
         while self.merge_with_next(position) {}
+    }
+
+    /// Adds instants, by time, that have one nominal interval.
+    pub(crate) fn add_times(&mut self, times: &[i64], interval_us: u64) {
+        let mut times = times.iter().copied();
+        let Some(first) = times.next() else { return };
+        let mut run = Run {
+            from: first,
+            to: first,
+            interval_us,
+        };
+        let reach = reach(&run, &run, self.scale);
+        for time in times {
+            if time.saturating_sub(run.to) > reach {
+                self.add(run);
+                run.from = time;
+            }
+            run.to = time;
+        }
+        self.add(run);
     }
 
     fn merge_with_next(&mut self, position: usize) -> bool {
@@ -300,6 +330,21 @@ mod tests {
                 .map(|pair| gap(pair[0], pair[1], GapReason::NoRecords))
                 .collect();
             prop_assert_eq!(sight.gaps(0, 2_000, 10), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn many_times_are_as_one_by_one(mut times in prop::collection::vec(0i64..2_000, 0..60), grain in 0i64..90) {
+            times.sort_unstable();
+            let (mut one, mut many) = (Runs::new(grain), Runs::new(grain));
+            for time in &times {
+                one.add(at(*time));
+            }
+            let (left, right) = times.split_at(times.len() / 3);
+            many.add_times(right, 10);
+            many.add_times(left, 10);
+            prop_assert_eq!(one.runs, many.runs);
         }
     }
 

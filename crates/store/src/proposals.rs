@@ -17,6 +17,8 @@ use crate::stream::Stream;
 
 /// Two offsets nearer than this are one suspicion.
 const SAME_US: u64 = 5_000_000;
+/// Proposals that wait at once for one stream: a clock that steps more often is not to be set right one by one.
+const MOST_OPEN: usize = 200;
 /// Proposals that a list holds, newest first.
 const LISTED: i64 = 200;
 
@@ -295,8 +297,17 @@ impl Inner {
                     .await?;
             }
         }
+        let open = known.iter().filter(|old| old.state == OPEN).count();
+        let room = MOST_OPEN.saturating_sub(open);
+        if wanted.len() > room {
+            tracing::warn!(
+                device.id = %identity.device,
+                left_out = wanted.len() - room,
+                "too many steps of a clock wait for a decision"
+            );
+        }
         let mut made = 0;
-        for new in wanted {
+        for new in wanted.into_iter().take(room) {
             made += transaction
                 .execute(
                     "INSERT INTO proposal (project, device, stream, branch, first, last, open_end, offset_us, error_us, \

@@ -9,9 +9,10 @@ use std::str::FromStr;
 use fieldkeep_protocol::{DeviceId, Flag, ProjectId, Timestamp};
 
 use crate::error::StoreError;
+use crate::explain::Unread;
 use crate::gaps::{Gap, GapReason, Run, Sight};
 use crate::store::{Inner, Store};
-use crate::sweep::{Plan, Visitor};
+use crate::sweep::{Plan, Sweep, Swept, Visitor};
 
 /// Batches read for one page at most.
 const PAGE_BATCHES: usize = 16_384;
@@ -109,23 +110,28 @@ impl Store {
         after: Option<Cursor>,
         limit: usize,
     ) -> Result<Page, StoreError> {
-        let plan = Plan::new(&self.inner, project, sources, range).await?;
-        let mut collector = Collector::new(&plan, after, limit);
-        let damaged = plan
-            .sweep(&self.inner, collector.from, &mut collector)
-            .await?;
-        collector.page(&self.inner, &plan, damaged).await
+        let plan = Plan::new(&self.inner, project, &[sources], range).await?;
+        loop {
+            let mut collector = Collector::new(&plan, after, limit);
+            let sweep = Sweep::open(&self.inner, &plan, collector.from, None).await?;
+            let visitors = std::slice::from_mut(&mut collector);
+            if sweep.run(visitors).await? == Swept::Done {
+                return collector.page(&self.inner, &plan).await;
+            }
+        }
     }
 }
 
-/// Gathers one page of points.
+/// Gathers one page of points of a plan's only output.
 pub(crate) struct Collector {
     limit: usize,
     after: Option<Cursor>,
-    from: i64,
+    pub(crate) from: i64,
+    to: i64,
     points: Vec<Found>,
     sight: Sight,
     batches: usize,
+    damaged: u64,
     begin: i64,
     seen: i64,
     /// Everything before this instant was read, and the page ends there.
@@ -134,14 +140,17 @@ pub(crate) struct Collector {
 
 impl Collector {
     pub(crate) fn new(plan: &Plan, after: Option<Cursor>, limit: usize) -> Self {
-        let begin = after.map_or(plan.from, |cursor| cursor.seen);
+        let (from, to) = plan.extent(0);
+        let begin = after.map_or(from, |cursor| cursor.seen);
         Self {
             limit: limit.max(1),
             after,
-            from: after.map_or(plan.from, |cursor| cursor.time),
+            from: after.map_or(from, |cursor| cursor.time),
+            to,
             points: Vec::new(),
             sight: Sight::new(0),
             batches: 0,
+            damaged: 0,
             begin,
             seen: begin,
             cut: None,
@@ -149,16 +158,14 @@ impl Collector {
     }
 
     /// What was gathered, with the gaps explained.
-    pub(crate) async fn page(
-        self,
-        inner: &Inner,
-        plan: &Plan,
-        damaged: u64,
-    ) -> Result<Page, StoreError> {
-        let begin = self.begin;
-        let (points, sight, next, end) = self.finish(plan.to);
+    pub(crate) async fn page(self, inner: &Inner, plan: &Plan) -> Result<Page, StoreError> {
+        let (begin, to, damaged) = (self.begin, self.to, self.damaged);
+        let (points, sight, next, end) = self.finish(to);
+        let mut unread = Unread::default();
         Ok(Page {
-            gaps: plan.gaps(inner, sight, begin, end).await?,
+            gaps: plan
+                .gaps(inner, 0, sight, (begin, end), &mut unread)
+                .await?,
             points: points.iter().map(Found::point).collect(),
             next,
             damaged,
@@ -202,13 +209,8 @@ impl Collector {
 
 impl Visitor for Collector {
     fn goes_on(&mut self, from_us: i64) -> bool {
-        if self.points.len() > self.limit {
-            self.points.sort_by_key(|found| found.key);
-            self.points.truncate(self.limit.saturating_add(1));
-            // Rows from here on begin after the first point that has no room.
-            if self.points.last().is_some_and(|bar| from_us > bar.key.time) {
-                return false;
-            }
+        if !self.wants(from_us) {
+            return false;
         }
         self.batches += 1;
         if self.batches > PAGE_BATCHES && from_us > self.from {
@@ -233,7 +235,18 @@ impl Visitor for Collector {
         }
     }
 
+    /// Nothing is, once there is a point without room before it.
+    fn wants(&mut self, from_us: i64) -> bool {
+        if self.points.len() <= self.limit {
+            return true;
+        }
+        self.points.sort_by_key(|found| found.key);
+        self.points.truncate(self.limit.saturating_add(1));
+        self.points.last().is_none_or(|bar| from_us <= bar.key.time)
+    }
+
     fn absent(&mut self, reason: GapReason, run: Run) {
+        self.damaged += u64::from(reason == GapReason::Damaged);
         if run.to >= self.from {
             self.seen = self.seen.max(run.to);
             self.sight.add_absent(reason, run);

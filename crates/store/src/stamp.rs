@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use fieldkeep_protocol::batch::{Batch, Cell, Step};
+use fieldkeep_protocol::batch::{Batch, Cell, Column, Step};
 use fieldkeep_protocol::{Flag, RecordRange, Timestamp};
 
 use crate::error::StoreError;
@@ -238,13 +238,26 @@ pub(crate) fn cells<'a>(
     interval_us: u64,
     timing: &Timing,
 ) -> impl Iterator<Item = (u64, i64, Cell)> + use<'a> {
-    let first = batch.header().first;
-    let times = times(batch, timing);
+    let batch = *batch;
     let timing = timing.clone();
     batch
         .column(channel)
         .into_iter()
-        .flat_map(|column| column.cells())
+        .flat_map(move |column| column_cells(&batch, column, interval_us, &timing))
+}
+
+/// A column's cells, likewise.
+pub(crate) fn column_cells<'a>(
+    batch: &Batch<'a>,
+    column: Column<'a>,
+    interval_us: u64,
+    timing: &Timing,
+) -> impl Iterator<Item = (u64, i64, Cell)> + use<'a> {
+    let first = batch.header().first;
+    let times = times(batch, timing);
+    let timing = timing.clone();
+    column
+        .cells()
         .zip(times)
         .zip(first..)
         .map(move |((cell, time), record)| {

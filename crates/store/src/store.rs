@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use crate::arrivals::Arrival;
 use crate::changes::HIGHEST_BATCH;
 use crate::cipher::{DataKeys, ProjectKeys};
+use crate::cold::Worker;
 use crate::devices::{Device, Devices};
 use crate::error::StoreError;
 use crate::lanes::{Lanes, lanes};
@@ -59,10 +60,12 @@ pub struct Options {
     pub commit_window: Duration,
     /// Most batches of one commit, and of one project that may wait for it.
     pub commit_batches: usize,
+    /// How long after its end a window of time stays hot, so that what is a little late is still on time.
+    pub settle: Duration,
 }
 
 impl Options {
-    /// With the commit window (1 ms) and size (256) that suit one machine.
+    /// With the commit window (1 ms) and size (256) that suit one machine, and an hour of grace for what is late.
     pub fn new(path: impl Into<PathBuf>, key: DatabaseKey, keys: Arc<dyn ProjectKeys>) -> Self {
         Self {
             path: path.into(),
@@ -70,6 +73,7 @@ impl Options {
             keys,
             commit_window: Duration::from_millis(1),
             commit_batches: 256,
+            settle: Duration::from_secs(3_600),
         }
     }
 }
@@ -97,6 +101,8 @@ pub(crate) struct Inner {
     pub(crate) tables: Tables,
     pub(crate) queue: Lanes<ProjectId, Item>,
     pub(crate) arrivals: broadcast::Sender<Arrival>,
+    pub(crate) worker: Worker,
+    pub(crate) settle_us: i64,
     newest: Arc<AtomicI64>,
     settled: Arc<AtomicI64>,
     trusts_clock: AtomicBool,
@@ -136,6 +142,8 @@ impl Store {
                 projects: Projects::new(database.clone()),
                 devices: Devices::default(),
                 tables: Tables::default(),
+                worker: Worker::new(),
+                settle_us: i64::try_from(options.settle.as_micros()).unwrap_or(i64::MAX),
                 database,
                 queue,
                 arrivals,

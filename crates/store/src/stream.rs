@@ -153,6 +153,35 @@ impl Stream {
         }
     }
 
+    /// Asks the rows again how far they reach: memory learns of a commit only after it.
+    pub(crate) async fn widen_from_rows(&self, database: &Database) -> Result<(), StoreError> {
+        let times = self.stored_times(database).await?;
+        let mut state = self.state(database).await?;
+        if let Some(times) = times {
+            state.widen(times);
+        }
+        Ok(())
+    }
+
+    async fn stored_times(&self, database: &Database) -> Result<Option<Times>, StoreError> {
+        let row = database
+            .fetch_optional(
+                "SELECT min(from_us), max(from_us + span_us), max(span_us) FROM batch \
+                 WHERE project = $1 AND stream = $2 AND held = false",
+                &[self.identity.project.number.into(), self.identity.id.into()],
+            )
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let Some(from) = row.opt_i64(0)? else {
+            return Ok(None);
+        };
+        Ok(Some(Times {
+            from,
+            to: row.i64(1)?,
+            span: row.i64(2)?,
+        }))
+    }
+
     async fn load(&self, database: &Database) -> Result<State, StoreError> {
         let key = [self.identity.project.number.into(), self.identity.id.into()];
         let mut state = State::default();
@@ -181,22 +210,7 @@ impl Stream {
             state.records += row.i64(4)?.cast_unsigned();
             state.held += row.i64(5)?.cast_unsigned();
         }
-        let times = database
-            .fetch_optional(
-                "SELECT min(from_us), max(from_us + span_us), max(span_us) FROM batch \
-                 WHERE project = $1 AND stream = $2 AND held = false",
-                &key,
-            )
-            .await?;
-        if let Some(row) = times
-            && let Some(from) = row.opt_i64(0)?
-        {
-            state.times = Some(Times {
-                from,
-                to: row.i64(1)?,
-                span: row.i64(2)?,
-            });
-        }
+        state.times = self.stored_times(database).await?;
         let tails = database
             .fetch_all(
                 "SELECT first + count, branch, hash FROM batch WHERE project = $1 AND stream = $2 \

@@ -1,80 +1,162 @@
-//! Reads what some sources measured in a range of time: finds the rows, opens and decodes each batch once, and hands
-//! every cell to a visitor.
+//! Reads what some outputs measured in a range of time: finds the rows and chunks, opens and decodes each once, and hands
+//! every cell to the visitors of the outputs that want it.
 //!
-//! A row that cannot be read is named in the log, counted and reported as a gap; its neighbours are read as ever.
+//! An output is what one answer is made of: an element, read from its sources. What is where, and why nothing comes
+//! twice, is told in [`crate::tiers`]. A row that cannot be read is named in the log and reported as a gap, a chunk that
+//! cannot be read as well, and the rows that it was made from are read in its place; neighbours are read as ever.
 
+mod chunk;
+mod reader;
+mod rolled;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use fieldkeep_protocol::batch::Batch;
-use fieldkeep_protocol::{DeviceId, ProjectId, Reason};
+use fieldkeep_protocol::{DeviceId, Flag, ProjectId, Reason, Timestamp};
 
 use crate::cipher::{Kind, Subject};
+use crate::cold::Level;
 use crate::devices::Device;
 use crate::error::StoreError;
 use crate::feed::{Feed, Stored};
 use crate::gaps::{GapReason, Run};
 use crate::scan::{Cursor, Found, Source, TimeRange};
-use crate::stamp::{Timing, cells};
+use crate::spans::{Span, Spans};
 use crate::store::{Inner, Origin};
 use crate::stream::Stream;
 use crate::tables::ChannelTable;
+use crate::tiers::Entry;
 
-/// What to read: the sources by device, cut to the range.
+pub(crate) use rolled::Rolled;
+
+pub(crate) use reader::{Reader, Shown};
+
+/// What to read: the outputs' sources by device, cut to the range.
 pub(crate) struct Plan {
     pub(crate) devices: Vec<Wanted>,
-    /// From the first source's beginning to the last one's end, within the range.
-    pub(crate) from: i64,
-    /// Exclusive.
-    pub(crate) to: i64,
+    /// For each output from its first source's beginning to its last one's end, within the range.
+    pub(crate) extents: Vec<(i64, i64)>,
 }
 
 /// What to read of one device.
 pub(crate) struct Wanted {
     pub(crate) device: Arc<Device>,
     pub(crate) streams: Vec<Arc<Stream>>,
-    channels: Vec<(String, Vec<(i64, i64)>)>,
-    /// The earliest instant that is read of it.
-    pub(crate) from: i64,
-    to: i64,
+    pub(crate) targets: Vec<Target>,
 }
 
-/// Gets what a sweep finds.
+impl Wanted {
+    /// The first instant that is read, and the end.
+    pub(crate) fn extent(&self) -> Option<Span> {
+        let extents = self
+            .targets
+            .iter()
+            .filter_map(|target| target.times.extent());
+        extents.reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)))
+    }
+}
+
+/// A channel that an output is read from.
+pub(crate) struct Target {
+    pub(crate) output: usize,
+    pub(crate) channel: String,
+    pub(crate) times: Spans,
+}
+
+/// Gets what a sweep finds for one output.
 pub(crate) trait Visitor {
-    /// A row comes that begins here, and so do all after it; `false` ends the sweep.
+    /// What comes next begins here, and so does all after it, or later; `false` ends the sweep.
     fn goes_on(&mut self, from_us: i64) -> bool;
     /// A value.
     fn value(&mut self, found: Found);
     /// Something is stored, but no value.
     fn absent(&mut self, reason: GapReason, run: Run);
+    /// Whether values of a chunk from this instant on can matter.
+    fn wants(&mut self, _from_us: i64) -> bool {
+        true
+    }
+    /// Values of consecutive records of a chunk.
+    fn values(&mut self, values: &Stretch<'_>) {
+        values.each().for_each(|found| self.value(found));
+    }
+}
+
+/// Values of consecutive records, by time, and with equal flags.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretch<'a> {
+    /// The place of the first one.
+    pub(crate) first: Cursor,
+    pub(crate) flag: Flag,
+    pub(crate) interval_us: u64,
+    /// One for each value.
+    pub(crate) times: &'a [i64],
+    pub(crate) values: &'a [f64],
+}
+
+impl<'a> Stretch<'a> {
+    /// The values one by one.
+    pub(crate) fn each(&self) -> impl Iterator<Item = Found> + use<'a> {
+        let Self {
+            first,
+            flag,
+            interval_us,
+            times,
+            values,
+        } = *self;
+        times
+            .iter()
+            .zip(values)
+            .zip(first.record..)
+            .map(move |((time, value), record)| Found {
+                key: Cursor {
+                    time: *time,
+                    record,
+                    seen: *time,
+                    ..first
+                },
+                value: *value,
+                flag,
+                interval_us,
+            })
+    }
+}
+
+/// How a sweep ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Swept {
+    /// Everything was visited, or a visitor had enough.
+    Done,
+    /// A worker replaced a chunk meanwhile: what was visited is void, and the read begins anew.
+    Moved,
 }
 
 impl Plan {
     pub(crate) async fn new(
         inner: &Inner,
         project: ProjectId,
-        sources: &[Source],
+        outputs: &[&[Source]],
         range: TimeRange,
     ) -> Result<Self, StoreError> {
+        let (begin, end) = (range.from.as_micros(), range.to.as_micros());
         let mut plan = Self {
             devices: Vec::new(),
-            from: range.to.as_micros(),
-            to: range.from.as_micros(),
+            extents: Vec::with_capacity(outputs.len()),
         };
-        for source in sources {
-            let from = source.from.max(range.from).as_micros();
-            let to = source
-                .to
-                .map_or(range.to, |to| to.min(range.to))
-                .as_micros();
-            if from >= to {
-                continue;
+        for (output, sources) in outputs.iter().enumerate() {
+            let mut extent = (end, begin);
+            for source in *sources {
+                let from = source.from.as_micros().max(begin);
+                let to = source.to.map_or(end, |to| to.as_micros().min(end));
+                if from >= to {
+                    continue;
+                }
+                extent = (extent.0.min(from), extent.1.max(to));
+                plan.add(inner, project, output, source, Spans::one(from, to))
+                    .await?;
             }
-            plan.from = plan.from.min(from);
-            plan.to = plan.to.max(to);
-            plan.add(inner, project, source.device, &source.channel, (from, to))
-                .await?;
+            plan.extents.push((extent.0.min(extent.1), extent.1));
         }
-        plan.from = plan.from.min(plan.to);
         Ok(plan)
     }
 
@@ -82,96 +164,61 @@ impl Plan {
         &mut self,
         inner: &Inner,
         project: ProjectId,
-        device: DeviceId,
-        channel: &str,
-        window: (i64, i64),
+        output: usize,
+        source: &Source,
+        times: Spans,
     ) -> Result<(), StoreError> {
-        if !self.devices.iter().any(|wanted| wanted.device.id == device) {
-            let Some(device) = inner.find_device(Origin { project, device }).await? else {
-                return Ok(());
-            };
-            self.devices.push(Wanted {
-                streams: device.streams(&inner.database).await?,
-                device,
-                channels: Vec::new(),
-                from: window.0,
-                to: window.1,
-            });
-        }
-        if let Some(wanted) = self
+        let id: DeviceId = source.device;
+        let known = self
             .devices
-            .iter_mut()
-            .find(|wanted| wanted.device.id == device)
-        {
-            wanted.from = wanted.from.min(window.0);
-            wanted.to = wanted.to.max(window.1);
-            match wanted.channels.iter_mut().find(|(name, _)| name == channel) {
-                Some((_, windows)) => windows.push(window),
-                None => wanted.channels.push((channel.to_owned(), vec![window])),
+            .iter()
+            .position(|wanted| wanted.device.id == id);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let origin = Origin {
+                    project,
+                    device: id,
+                };
+                let Some(device) = inner.find_device(origin).await? else {
+                    return Ok(());
+                };
+                self.devices.push(Wanted {
+                    streams: device.streams(&inner.database).await?,
+                    device,
+                    targets: Vec::new(),
+                });
+                self.devices.len() - 1
             }
+        };
+        let Some(wanted) = self.devices.get_mut(place) else {
+            return Ok(());
+        };
+        let same =
+            |target: &&mut Target| target.output == output && target.channel == source.channel;
+        match wanted.targets.iter_mut().find(same) {
+            Some(target) => target.times = target.times.union(&times),
+            None => wanted.targets.push(Target {
+                output,
+                channel: source.channel.clone(),
+                times,
+            }),
         }
         Ok(())
     }
 
-    /// Visits everything from `from` on; answers how many rows could not be opened.
-    pub(crate) async fn sweep(
-        &self,
-        inner: &Inner,
-        from: i64,
-        visitor: &mut (impl Visitor + Send),
-    ) -> Result<u64, StoreError> {
-        let mut damaged = 0;
-        // Collected: a lazy chain held over an await would keep callers' futures from being Send.
-        let streams: Vec<_> = self
-            .devices
-            .iter()
-            .flat_map(|wanted| wanted.streams.iter().map(Arc::clone))
-            .collect();
-        let mut feed = Feed::open(&inner.database, streams, from.max(self.from), self.to).await?;
-        while let Some((stream, row)) = feed.next().await? {
-            if !visitor.goes_on(row.from_us) {
-                break;
-            }
-            let device = stream.identity.device;
-            let Some(wanted) = self
-                .devices
-                .iter()
-                .find(|wanted| wanted.device.id == device)
-            else {
-                continue;
-            };
-            let whole = Run {
-                from: row.from_us,
-                to: row.to_us,
-                interval_us: UNKNOWN,
-            };
-            let Some(table) = inner.table(&stream, row.revision).await? else {
-                visitor.absent(GapReason::Held, whole);
-                continue;
-            };
-            if !wanted
-                .channels
-                .iter()
-                .any(|(name, _)| table.channel(name).is_some())
-            {
-                continue;
-            }
-            let branch = row.branch;
-            let timing = Timing::of(&inner.database, &stream, &row).await?;
-            match inner.open_batch(&stream, row).await? {
-                Some(plain) => wanted.visit(&stream, branch, (&table, &timing), &plain, visitor),
-                None => {
-                    damaged += 1;
-                    visitor.absent(GapReason::Damaged, whole);
-                }
-            }
-        }
-        Ok(damaged)
+    /// The extent of an output.
+    pub(crate) fn extent(&self, output: usize) -> (i64, i64) {
+        self.extents.get(output).copied().unwrap_or_default()
     }
 
-    /// The nominal interval where no value says one: from the newest table that knows the first source.
-    pub(crate) async fn interval(&self, inner: &Inner) -> Result<u64, StoreError> {
+    /// The nominal interval where no value of an output says one: from the newest table that knows its first source.
+    pub(crate) async fn interval(&self, inner: &Inner, output: usize) -> Result<u64, StoreError> {
         for wanted in &self.devices {
+            let mut targets = wanted.targets.iter();
+            if targets.all(|target| target.output != output) {
+                continue;
+            }
             for stream in wanted.streams.iter().rev() {
                 let revisions: Vec<u32> = {
                     let state = stream.state(&inner.database).await?;
@@ -182,9 +229,10 @@ impl Plan {
                         continue;
                     };
                     let channel = wanted
-                        .channels
+                        .targets
                         .iter()
-                        .find_map(|(name, _)| table.channel(name));
+                        .filter(|target| target.output == output)
+                        .find_map(|target| table.channel(&target.channel));
                     if let Some(channel) = channel {
                         return Ok(channel.interval_us);
                     }
@@ -198,54 +246,95 @@ impl Plan {
 /// Where a whole row explains a gap, its interval is that of the values around it.
 pub(crate) const UNKNOWN: u64 = 1;
 
-impl Wanted {
-    pub(crate) fn visit(
-        &self,
-        stream: &Stream,
-        branch: u32,
-        (table, timing): (&ChannelTable, &Timing),
-        plain: &[u8],
-        visitor: &mut impl Visitor,
-    ) {
-        // It was checked when it came and has authenticated since; a version that is gone would be a defect of ours.
-        let Ok(batch) = Batch::decode(plain) else {
-            return;
-        };
-        for (name, windows) in &self.channels {
-            let Some(channel) = table.channel(name) else {
-                continue;
+/// One pass over a plan: what is where was read as of one instant for each device.
+pub(crate) struct Sweep<'a> {
+    inner: &'a Inner,
+    readers: Vec<Reader<'a>>,
+}
+
+impl<'a> Sweep<'a> {
+    /// A pass over everything from `from` on, with the roll-ups up to a level.
+    pub(crate) async fn open(
+        inner: &'a Inner,
+        plan: &'a Plan,
+        from: i64,
+        level: Option<Level>,
+    ) -> Result<Self, StoreError> {
+        let mut readers = Vec::with_capacity(plan.devices.len());
+        for wanted in &plan.devices {
+            readers.extend(Reader::open(inner, wanted, from, level).await?);
+        }
+        Ok(Self { inner, readers })
+    }
+
+    /// A pass over the hot rows alone that had arrived by a time, with the channel tables of then.
+    pub(crate) fn known(inner: &'a Inner, plan: &'a Plan, from: i64, known_at: Timestamp) -> Self {
+        let devices = plan.devices.iter();
+        let readers = devices.filter_map(|wanted| Reader::known(wanted, from, known_at));
+        Self {
+            inner,
+            readers: readers.collect(),
+        }
+    }
+
+    /// Gives what roll-ups say; the points behind it are left out of [`Sweep::run`]. There is one visitor for each output.
+    pub(crate) async fn roll<V: Rolled + Send>(
+        &mut self,
+        plan: &Plan,
+        visitors: &mut [V],
+    ) -> Result<Swept, StoreError> {
+        for reader in &mut self.readers {
+            if reader.roll(self.inner, plan, visitors).await? == Swept::Moved {
+                return Ok(Swept::Moved);
+            }
+        }
+        Ok(Swept::Done)
+    }
+
+    /// Visits everything else, by time. There is one visitor for each output.
+    pub(crate) async fn run<V: Visitor + Send>(
+        mut self,
+        visitors: &mut [V],
+    ) -> Result<Swept, StoreError> {
+        let mut feed = Feed::new(&self.inner.database);
+        let mut chunks = Vec::new();
+        for (place, reader) in self.readers.iter_mut().enumerate() {
+            reader.stamped(self.inner, visitors).await?;
+            reader.fill(&mut feed).await?;
+            chunks.extend(reader.chunks().map(|chunk| (chunk, place)));
+        }
+        chunks.sort_by_key(|(chunk, _)| chunk.from);
+        let mut chunks: VecDeque<(Entry, usize)> = chunks.into();
+        loop {
+            let row = feed.peek().await?;
+            let chunk = chunks.front().map(|(chunk, _)| chunk.from);
+            let Some(begin) = row.into_iter().chain(chunk).min() else {
+                return Ok(Swept::Done);
             };
-            let interval_us = channel.interval_us;
-            for (record, time, cell) in cells(&batch, channel.index, interval_us, timing) {
-                if !windows
-                    .iter()
-                    .any(|window| time >= window.0 && time < window.1)
-                {
+            let mut goes_on = false;
+            for visitor in &mut *visitors {
+                goes_on |= visitor.goes_on(begin);
+            }
+            if !goes_on {
+                return Ok(Swept::Done);
+            }
+            if chunk == Some(begin) {
+                let Some((chunk, place)) = chunks.pop_front() else {
                     continue;
+                };
+                let Some(reader) = self.readers.get_mut(place) else {
+                    continue;
+                };
+                let read = reader.chunk(self.inner, &chunk, &mut feed, visitors);
+                if read.await? == Swept::Moved {
+                    return Ok(Swept::Moved);
                 }
-                let Some(value) = cell.value else {
-                    let run = Run {
-                        from: time,
-                        to: time,
-                        interval_us,
-                    };
-                    visitor.absent(reason(cell.reason), run);
-                    continue;
-                };
-                let key = Cursor {
-                    time,
-                    stream: stream.identity.id,
-                    branch,
-                    record,
-                    channel: channel.index,
-                    seen: time,
-                };
-                visitor.value(Found {
-                    key,
-                    value,
-                    flag: cell.flag,
-                    interval_us,
-                });
+            } else if let Some(fed) = feed.next().await? {
+                let device = fed.stream.identity.device;
+                let mut readers = self.readers.iter_mut();
+                if let Some(reader) = readers.find(|reader| reader.wanted.device.id == device) {
+                    reader.row(self.inner, fed, visitors).await?;
+                }
             }
         }
     }
@@ -297,7 +386,7 @@ impl Inner {
     }
 }
 
-fn reason(reason: Reason) -> GapReason {
+pub(crate) fn reason(reason: Reason) -> GapReason {
     match reason {
         Reason::SensorError => GapReason::SensorError,
         Reason::Dropped => GapReason::Dropped,

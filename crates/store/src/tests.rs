@@ -3,6 +3,8 @@
 mod appends;
 mod changes;
 mod clocks;
+mod compact;
+mod compactor;
 mod completeness;
 mod crowd;
 mod damage;
@@ -15,6 +17,8 @@ mod reads;
 mod retention;
 mod secrecy;
 mod steps;
+mod tiers;
+mod whole;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -160,10 +164,10 @@ fn table(epoch: u64, revision: u32, names: &[&str], interval_us: u64) -> Vec<u8>
 }
 
 /// A small generator (SplitMix64): the same seed gives the same test.
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -171,7 +175,7 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 

@@ -19,6 +19,7 @@ use crate::lanes::Taker;
 use crate::latest::News;
 use crate::sql::{Database, SqlError, Transaction, Value};
 use crate::stream::{Committed, Stream, Times};
+use crate::tiers::LATE;
 
 /// A batch that is judged and encrypted, and whose stream knows of it as pending.
 pub(crate) struct BatchRow {
@@ -205,6 +206,7 @@ impl Writer {
                 &values,
             )
             .await?;
+        mark_cold(&mut transaction, group, before).await?;
         let mut id = before;
         for item in group {
             let Row::Batch(row) = &item.row else { continue };
@@ -290,6 +292,43 @@ impl Writer {
         self.last_id = Some(sequence);
         self.settled.store(sequence, Ordering::Release);
     }
+}
+
+/// Leaves a mark for each row that begins before its device's horizon. Asked inside the transaction: a worker moves the
+/// horizon inside its own, so none is moved between the question and the commit.
+async fn mark_cold(
+    transaction: &mut Transaction,
+    group: &[Item],
+    before: i64,
+) -> Result<(), SqlError> {
+    let mut values: Vec<Value<'_>> = Vec::new();
+    let mut id = before;
+    for item in group {
+        let Row::Batch(row) = &item.row else { continue };
+        id += 1;
+        if row.held || row.from_us >= item.device.known_horizon() {
+            continue;
+        }
+        let end_us = row.from_us.saturating_add(row.span_us).saturating_add(1);
+        values.extend([
+            item.device.project.number.into(),
+            item.device.id.as_bytes().into(),
+            row.from_us.into(),
+            end_us.into(),
+            LATE.into(),
+            Value::I64(id),
+            row.received.as_micros().into(),
+        ]);
+    }
+    transaction
+        .insert_rows(
+            "INSERT INTO dirty (project, device, from_us, to_us, cause, batch, marked_us) VALUES",
+            "",
+            7,
+            &values,
+        )
+        .await?;
+    Ok(())
 }
 
 /// How a batch lies to what its device had before it.

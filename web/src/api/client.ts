@@ -12,7 +12,7 @@ const serverTime: Middleware = {
   },
 };
 
-export const api = createClient<paths>({
+export const api = createClient<paths, 'application/json'>({
   baseUrl: '/',
   credentials: 'same-origin',
   headers: { 'X-Fieldkeep': '1' },

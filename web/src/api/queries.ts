@@ -22,6 +22,13 @@ export const spaceQuery = queryOptions({
   retry: false,
 });
 
+/** For operators only; others are refused. */
+export const backupQuery = queryOptions({
+  queryKey: ['instance', 'backup'],
+  queryFn: ({ signal }) => call(api.GET('/api/v1/instance/backup', { signal })),
+  refetchInterval: 60_000,
+});
+
 export const projectsQuery = queryOptions({
   queryKey: ['projects'],
   queryFn: ({ signal }) => call(api.GET('/api/v1/projects', { signal })),

@@ -48,6 +48,7 @@ export const en = {
   'password.hint': 'A few words that belong together only for you are easy to keep and hard to guess.',
   'password.go': 'Keep this password',
 
+  'backup.look': 'Backups:',
   'projects.title': 'Projects',
   'projects.devices_one': '{count} device',
   'projects.devices_other': '{count} devices',

@@ -4,6 +4,7 @@ import { getRouteApi, Link, Outlet } from '@tanstack/react-router';
 import { LiveProvider, useLiveState } from '../api/LiveProvider';
 import { projectQuery } from '../api/queries';
 import { t } from '../i18n/t';
+import { BackupNote } from '../ui/BackupNote';
 import { Folder, Logger, Overview, Right } from '../ui/icons';
 import { Stale } from '../ui/states';
 import { TopBar } from '../ui/TopBar';
@@ -52,6 +53,7 @@ export function ProjectShell() {
           className="mx-auto flex w-full min-w-0 max-w-6xl flex-col gap-4 p-4 outline-none max-md:pb-24 md:p-6"
         >
           <LiveNote />
+          <BackupNote />
           <Outlet />
         </main>
       </div>

@@ -3,6 +3,7 @@ import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { projectsQuery } from '../api/queries';
 import { t } from '../i18n/t';
+import { BackupNote } from '../ui/BackupNote';
 import { Folder, Right } from '../ui/icons';
 import { PageHead } from '../ui/Page';
 import { Empty, Failed, Loading } from '../ui/states';
@@ -18,6 +19,7 @@ export function Projects() {
         tabIndex={-1}
         className="mx-auto flex max-w-3xl flex-col gap-4 p-4 outline-none md:p-6"
       >
+        <BackupNote />
         <PageHead title={t('projects.title')} />
         {projects.error ? (
           <Failed error={projects.error} retry={() => void projects.refetch()} />

@@ -19,7 +19,7 @@ use super::replay::{self, Contents, Sink};
 use super::seal::RecoveryKey;
 use super::target::{Name, archives};
 use super::write::SERIES_FILE;
-use super::{BackupError, CATALOGUE, SERIES, blocking};
+use super::{BackupError, CATALOGUE, Done, SERIES, blocking, status};
 use crate::clock::Clock;
 use crate::db::{self, Db};
 use crate::keys::{KeySnapshot, Keys, MasterKey, MasterKeyId, Restored, UNFINISHED};
@@ -316,14 +316,24 @@ async fn fill(
     let contents = replayed(data, reader, &restored, progress).await?;
     progress.enter(Stage::Checking);
     compare(data, &restored.series, &contents, progress).await?;
-    let opened = open(data, &master, &restored, &contents, clock).await?;
+    let made = header
+        .made()
+        .ok_or_else(|| BackupError::damaged(&path, "header"))?;
+    let source = Done {
+        bytes: fs::metadata(&path).map_or(0, |file| file.len()),
+        keys: PathBuf::new(),
+        path,
+        made,
+        series: contents.manifest.series,
+        batches: contents.manifest.batches,
+        records: contents.manifest.records,
+    };
+    let opened = open(data, &master, &restored, &contents, &source, clock).await?;
     restored.settle(data)?;
     Ok(Restoration {
-        instance: header.instance.clone(),
-        made: header
-            .made()
-            .ok_or_else(|| BackupError::damaged(&path, "header"))?,
-        from: path,
+        instance: header.instance,
+        made,
+        from: source.path,
         series: contents.manifest.series,
         batches: contents.manifest.batches,
         records: contents.manifest.records,
@@ -494,6 +504,7 @@ async fn open(
     master: &MasterKey,
     restored: &Restored,
     contents: &Contents,
+    source: &Done,
     clock: &Clock,
 ) -> Result<Opened, BackupError> {
     let keys = restored.open(data, master, clock).await?;
@@ -525,10 +536,12 @@ async fn open(
         }
     }
     store.close().await;
+    let noted = status::note(&db, source).await;
     let authorities = Pki::open(db.clone(), keys.clone(), clock.clone()).await;
     db.close().await;
     keys.close().await;
     outcome?;
+    noted?;
     authorities?;
     Ok(all)
 }

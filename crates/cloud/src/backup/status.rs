@@ -10,7 +10,7 @@ use super::target::same_disk;
 use super::{Backup, BackupError, Done};
 use crate::access::OperatorGrant;
 use crate::clock::rfc3339;
-use crate::db::SqlError;
+use crate::db::{Db, SqlError};
 
 const TARGET: &str = "backup.target";
 const NEWEST: &str = "backup.newest";
@@ -170,26 +170,12 @@ impl Backup {
     /// Notes how an attempt ended.
     pub(super) async fn remember(
         &self,
-        to: &Path,
         outcome: &Result<Done, BackupError>,
     ) -> Result<(), BackupError> {
         match outcome {
-            Ok(done) => {
-                let path = std::path::absolute(&done.path).unwrap_or_else(|_| done.path.clone());
-                let kept = Kept {
-                    made_us: done.made.as_micros(),
-                    path,
-                    bytes: done.bytes,
-                    series: done.series,
-                    batches: done.batches,
-                    records: done.records,
-                };
-                let text = serde_json::to_string(&kept)
-                    .map_err(|error| BackupError::io(to, "noted", error.into()))?;
-                self.db().set(&[(NEWEST, &text), (FAILURE, "")]).await?;
-            }
-            // These say nothing about backups: one is being made, or nobody waited for its end.
-            Err(BackupError::Busy | BackupError::Stopped) => {}
+            Ok(done) => note(self.db(), done).await?,
+            // These say nothing new: one is being made, nobody waited for its end, or a warning says so by itself.
+            Err(BackupError::Busy | BackupError::Stopped | BackupError::NoRecoveryKey) => {}
             Err(error) => self.db().set(&[(FAILURE, &error.to_string())]).await?,
         }
         Ok(())
@@ -207,6 +193,21 @@ impl Backup {
             records: kept.records,
         }))
     }
+}
+
+/// Notes a good backup: as the one that was made now, or as the one that the instance came from.
+pub(super) async fn note(db: &Db, done: &Done) -> Result<(), BackupError> {
+    let kept = Kept {
+        made_us: done.made.as_micros(),
+        path: std::path::absolute(&done.path).unwrap_or_else(|_| done.path.clone()),
+        bytes: done.bytes,
+        series: done.series,
+        batches: done.batches,
+        records: done.records,
+    };
+    let text = serde_json::to_string(&kept)
+        .map_err(|error| BackupError::io(&done.path, "noted", error.into()))?;
+    Ok(db.set(&[(NEWEST, &text), (FAILURE, "")]).await?)
 }
 
 impl Status {

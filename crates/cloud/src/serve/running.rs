@@ -168,6 +168,8 @@ impl Running {
         let fleet = self.server.fleet.clone();
         self.chores.spawn(async move { fleet.run().await });
         let series = self.server.series.clone();
+        self.chores.spawn(async move { series.run().await });
+        let series = self.server.series.clone();
         self.chores
             .spawn(async move { series.watch_clocks().await });
         let space = self.server.space.clone();

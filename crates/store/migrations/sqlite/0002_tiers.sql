@@ -1,9 +1,9 @@
 -- Measurements, cold: points of one device by column, and their roll-ups. Both are made from batch rows by a worker and
 -- can be made again from them as long as these are kept.
 
--- Points of one device in one window of time: kind 1 a day, 2 a week from Monday, 3 four weeks from 1970-01-05 on, all
--- UTC and nested. Windows of one device never overlap. built is the highest batch id that is inside; a window without a
--- chunk has nothing inside. The payload is sealed under from_us, built and kind.
+-- Points of one device in one window of time: kind 1 an hour, 2 a day, 3 a week from Monday, 4 four weeks from
+-- 1970-01-05 on, all UTC and nested. Windows of one device never overlap. built is the highest batch id that is inside;
+-- a window without a chunk has nothing inside. The payload is sealed under from_us, built and kind.
 CREATE TABLE chunk (
     id INTEGER PRIMARY KEY,
     project bigint NOT NULL,

@@ -108,6 +108,7 @@ impl Database {
     ) -> Result<Self, SqlError> {
         let known = migrations.last().map_or(0, |step| step.number);
         let newer = SqlError::Newer {
+            file: path.to_owned(),
             found: schema,
             known,
         };
@@ -119,7 +120,7 @@ impl Database {
             engine: Engine::Sqlite(sqlite::Sqlite::open(path, &key.0, Purpose::Fill).await?),
         };
         database
-            .migrate(migrations.get(..=end).unwrap_or_default())
+            .migrate(path, migrations.get(..=end).unwrap_or_default())
             .await?;
         Ok(database)
     }

@@ -104,7 +104,7 @@ async fn stamps_count_from_when_they_were_made() {
         let correction = ClockCorrection {
             offset_us: offset * SECOND,
             drift: None,
-            error_us: 0,
+            error_us: Some(0),
         };
         let wanted = Restamp {
             epoch: Epoch(5),

@@ -13,7 +13,7 @@ pub(super) const CHANNELS: [&str; 2] = ["level", "temperature"];
 pub(super) const INTERVAL: i64 = 10 * SECOND;
 
 /// Everything that two devices ever had in their journals: chained batches, some of them forked.
-pub(super) fn journals(chance: &mut Chance) -> Vec<(u8, Vec<u8>)> {
+pub(super) fn journals(chance: &mut Chance, least: u64) -> Vec<(u8, Vec<u8>)> {
     let mut batches = Vec::new();
     for device in [1, 2] {
         for epoch in [5, 6] {
@@ -23,7 +23,7 @@ pub(super) fn journals(chance: &mut Chance) -> Vec<(u8, Vec<u8>)> {
                 time: at(0).as_micros(),
                 prev: [0; 32],
             };
-            for _ in 0..6 + chance.below(10) {
+            for _ in 0..least + chance.below(10) {
                 if chance.one_in(6) {
                     // The medium was cloned here: the clone goes on by itself for a while.
                     let mut clone = chain;
@@ -279,9 +279,8 @@ async fn check_reads(
         .unwrap();
     let mut groups: BTreeMap<i64, Vec<Point>> = BTreeMap::new();
     for point in &expected {
-        let index = (point.time.as_micros() - range.from.as_micros()) / width;
         groups
-            .entry(range.from.as_micros() + index * width)
+            .entry(point.time.as_micros().div_euclid(width) * width)
             .or_default()
             .push(*point);
     }
@@ -339,7 +338,7 @@ async fn round(seed: u64) {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path()).await;
     let mut model = Model::default();
-    let mut arrivals = journals(&mut chance);
+    let mut arrivals = journals(&mut chance, 6);
     let again: Vec<_> = arrivals
         .iter()
         .filter(|_| chance.one_in(4))

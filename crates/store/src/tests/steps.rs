@@ -143,3 +143,54 @@ async fn a_long_boot_is_looked_at_in_parts() {
     assert_eq!((proposals[0].first, proposals[0].last), (700, 749));
     assert_eq!(count(&store, "SELECT count(*) FROM clock_mark").await, 0);
 }
+
+/// Looks at the clocks, but is cut off after so many polls.
+async fn cut_off(store: &Store, polls: u32) {
+    let looks = store.settle_clocks(received());
+    tokio::pin!(looks);
+    for _ in 0..polls {
+        tokio::select! {
+            biased;
+            done = &mut looks => {
+                done.unwrap();
+                return;
+            }
+            () = tokio::task::yield_now() => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn looks_that_are_cut_off_anywhere_are_done_again() {
+    let booted = at(0).as_micros();
+    let unset = (ClockQuality::Unset, -booted);
+    let right = (ClockQuality::Synchronised, 0);
+    let made = boot(
+        1,
+        booted,
+        0,
+        &[unset, unset, right, right, (FREE, HOUR), (FREE, HOUR)],
+    );
+    for polls in [
+        0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987,
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = scene(folder.path()).await;
+        send(&store, &made).await;
+        for _ in 0..3 {
+            cut_off(&store, polls).await;
+        }
+        store.close().await;
+        let store = open(folder.path()).await;
+        store.settle_clocks(received()).await.unwrap();
+        let known = clock(&store).await;
+        assert!(known.held.is_empty());
+        assert_eq!(known.proposals.len(), 1);
+        assert_eq!(known.stamps.iter().map(|act| act.batches).sum::<u64>(), 2);
+        store
+            .decide_clock_proposal(origin(1), known.proposals[0].id, true, &note(), received())
+            .await
+            .unwrap();
+        assert_eq!(plain(&points(&store).await), expected(&made));
+    }
+}

@@ -15,6 +15,7 @@ use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
 use fieldkeep_protocol::{Flag, Timestamp};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
 use super::{Cells, FormatError, Frame, Head, Role, utc};
@@ -60,9 +61,14 @@ pub(in crate::api) struct File {
 impl File {
     pub(super) fn new(head: &Head) -> Result<Self, FormatError> {
         let schema = schema(head);
+        let pairs = about(head)
+            .into_iter()
+            .map(|(key, value)| KeyValue::new(key, value));
         let properties = WriterProperties::builder()
             .set_created_by(concat!("fieldkeep ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_compression(Compression::SNAPPY)
+            // Also as the file's own pairs, for readers that know no Arrow.
+            .set_key_value_metadata(Some(pairs.collect()))
             .build();
         let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties))?;
         Ok(Self {
@@ -120,17 +126,23 @@ fn schema(head: &Head) -> SchemaRef {
         };
         fields.push(arrow_schema::Field::new(title, holds, true).with_metadata(metadata));
     }
-    let mut metadata = HashMap::from([
+    let metadata: HashMap<String, String> = about(head).into_iter().collect();
+    Arc::new(Schema::new_with_metadata(fields, metadata))
+}
+
+/// What the table says of itself.
+fn about(head: &Head) -> Vec<(String, String)> {
+    let mut about = vec![
         ("project".to_owned(), head.project.to_string()),
         ("zone".to_owned(), head.zone.clone()),
         ("from".to_owned(), utc(head.from)),
         ("to".to_owned(), utc(head.to)),
         ("revision".to_owned(), head.revision.to_string()),
-    ]);
+    ];
     if let Some(time) = head.known_at {
-        metadata.insert("known_at".to_owned(), utc(time));
+        about.push(("known_at".to_owned(), utc(time)));
     }
-    Arc::new(Schema::new_with_metadata(fields, metadata))
+    about
 }
 
 fn batch(schema: &SchemaRef, frame: &Frame) -> Result<RecordBatch, FormatError> {
