@@ -38,6 +38,42 @@ function step(name, run) {
 const caption = () => page.getByTestId('caption').textContent();
 const pointsIn = (text) => Number(/^([\d,]+) point/.exec(text)?.[1]?.replaceAll(',', '') ?? Number.NaN);
 
+/** As the API answers. */
+const PROPOSAL = {
+  id: 7,
+  epoch: '00000000000000ff',
+  first: 10,
+  last: 19,
+  open_end: true,
+  offset_us: -3_540_000_000,
+  error_us: 2_006_000,
+  evidence: { since: 9, at: 10, wall_us: 3_600_000_000, ticks_us: 60_000_000, declared: false },
+  made: '2026-03-01T12:00:00Z',
+  state: 'open',
+  decided: null,
+  actor: null,
+  reason: null,
+};
+const HELD = {
+  epoch: '00000000000000ff',
+  first: 20,
+  last: 29,
+  batches: 2,
+  records: 10,
+  reason: 'before_2000',
+  boot: 3,
+  ticks_us: 60_000_000,
+  from: '1970-01-01T00:01:00Z',
+  to: '1970-01-01T00:02:00Z',
+  received: '2026-03-01T12:00:00Z',
+  proposed: {
+    offset_us: 1_772_366_280_000_000,
+    error_us: null,
+    from: '2026-03-01T11:59:00Z',
+    to: '2026-03-01T12:00:00Z',
+  },
+};
+
 step('the link signs in once and asks for a password', async () => {
   await page.goto(link);
   await page.getByRole('heading', { name: 'Choose a password' }).waitFor();
@@ -208,6 +244,38 @@ step('adding a logger gives one line to copy', async () => {
   await page.getByText(/fieldkeep-logger enroll 'fk1:/).waitFor();
   await page.getByText('Listening.').waitFor();
   await picture(page, 'add-logger');
+});
+
+step('a device whose clock was wrong shows what waits, and a decision asks for its reason', async () => {
+  // What the cloud would say of such a device; deciding is tried against the real one elsewhere.
+  const asked = [];
+  const wait = { proposals: [PROPOSAL], held: [HELD], stamps: [], more_held: false };
+  const clock = /\/devices\/[^/]+\/clock(\/.*)?$/;
+  await page.route(clock, async (route) => {
+    if (route.request().method() === 'POST') {
+      asked.push([
+        new URL(route.request().url()).pathname.split('/clock/')[1],
+        route.request().postDataJSON(),
+      ]);
+      wait.proposals = [];
+      return route.fulfill({ json: { batches: 1, from: null, to: null } });
+    }
+    return route.fulfill({ json: wait });
+  });
+  await page.getByRole('link', { name: 'Devices', exact: true }).first().click();
+  await page.getByRole('row').nth(1).getByRole('link').first().click();
+  await page
+    .getByText('Between records 9 and 10, its clock went on by 1 h and its ticks by 1 min.')
+    .waitFor();
+  await page.getByText('Records 20 to 29').waitFor();
+  await inspect(page, 'device-clock');
+  const confirm = page.getByRole('button', { name: 'Confirm' });
+  assert.ok(await confirm.isDisabled(), 'nothing is decided without a reason');
+  await page.getByLabel('Reason').first().fill('summer time');
+  await confirm.click();
+  await confirm.waitFor({ state: 'detached' });
+  assert.deepEqual(asked, [['proposals/7/confirm', { reason: 'summer time' }]]);
+  await page.unroute(clock);
 });
 
 step('a simulated device says so on its page and at its charts, also when it is disabled', async () => {

@@ -33,6 +33,8 @@ pub use running::Running;
 /// How long batches wait for each other before they are made durable together.
 const COMMIT_WINDOW: Duration = Duration::from_millis(1);
 const COMMIT_BATCHES: usize = 256;
+/// How long a window of time stays hot after its end.
+const SETTLE: Duration = Duration::from_secs(3_600);
 const HTTPS_ENDPOINT: &str = "endpoint.https";
 const CLOCKS: &str = "clocks.to_look_at";
 
@@ -306,6 +308,7 @@ async fn open_store(config: &Config, base: &Base, key: DatabaseKey) -> Result<St
         keys: Arc::new(base.keys.clone()),
         commit_window: COMMIT_WINDOW,
         commit_batches: COMMIT_BATCHES,
+        settle: SETTLE,
     };
     Ok(Store::open(options).await?)
 }

@@ -55,7 +55,11 @@ async fn visit(version: &'static str) -> Result<()> {
     let theirs = device_id(&other.folder)?;
     assert!(!stranger.publish(&theirs, "batch", &second).await?);
     // What would have no durable answer ends the session; a will is read and never published.
-    for arguments in [&["-q", "0"][..], &["-q", "2"], &["-q", "1", "-r"]] {
+    for arguments in [&["-q", "0"][..], &["-q", "1", "-r"], &["-q", "2"]] {
+        // The newer version is told the highest quality and comes down to it on its own.
+        if version == "mqttv5" && arguments == ["-q", "2"] {
+            continue;
+        }
         let _ = stranger
             .publish_as(&device, "batch", &second, arguments)
             .await?;

@@ -19,7 +19,8 @@ use crate::store::{Inner, Origin, Store};
 use crate::stream::{Identity, Stream};
 
 /// The highest id in the batch table, and the highest that was removed from it.
-pub(crate) const HIGHEST_BATCH: &str = "SELECT (SELECT coalesce(max(id), 0) FROM batch), (SELECT coalesce(max(batch), 0) FROM evidence_gone)";
+pub(crate) const HIGHEST_BATCH: &str = "SELECT (SELECT coalesce(max(id), 0) FROM batch), \
+     (SELECT coalesce(max(batch), 0) FROM evidence_gone)";
 
 /// Ids that one page looks at: rows of all projects lie between those of one.
 const WINDOW: i64 = if cfg!(test) { 16 } else { 65_536 };
@@ -92,7 +93,7 @@ impl Store {
         limit: usize,
     ) -> Result<Changes, StoreError> {
         let inner = &self.inner;
-        // What is removed while the rows are read is told by this, read after them.
+        // Before the rows; what is removed while they are read is told after them.
         let now = self.revision().await?;
         let Some(known) = inner.projects.find(project).await? else {
             let is_ahead = since.batch > now.batch || since.change > now.change;
@@ -119,15 +120,13 @@ impl Store {
             next.batch = last;
         }
         let left = limit.saturating_sub(page.items.len());
-        if next.batch == now.batch {
-            if left > 0 {
-                let changed = inner.changed(known, since.change, now.change, left).await?;
-                next.change = match changed.last {
-                    Some(last) if changed.items.len() >= left => last,
-                    _ => now.change,
-                };
-                page.items.extend(changed.items);
-            }
+        if next.batch == now.batch && left > 0 {
+            let changed = inner.changed(known, since.change, now.change, left).await?;
+            next.change = match changed.last {
+                Some(last) if changed.items.len() >= left => last,
+                _ => now.change,
+            };
+            page.items.extend(changed.items);
         }
         inner.still_told(known, since, now).await?;
         Ok(Changes {

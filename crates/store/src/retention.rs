@@ -2,9 +2,9 @@
 //!
 //! Works window by window, oldest first, each in one transaction that also enters the numbers that stay
 //! ([`kept`](crate::kept)), how far the evidence is gone, what changed for readers, and a deletion entry: killed anywhere,
-//! it goes on where it stood. Batch rows go only where they end before the device's horizon, every chunk over them was
-//! built with them, nothing is marked as changed there and no worker is at it; what is held or has no channel table is in
-//! no chunk and stays. From then on these windows are frozen: nothing builds them anew, and what comes late there is read
+//! it goes on where it stood. Batch rows go only where they end before the device's horizon, each of their records
+//! was found in a chunk that opens, nothing is marked as changed there and no worker is at it; what is held, damaged or has
+//! no channel table is in no chunk and stays. From then on these windows are frozen: nothing builds them anew, and what comes late there is read
 //! beside them. Knows no policy: callers say what is old enough, and leave out what is under a legal hold.
 
 mod rows;

@@ -99,7 +99,7 @@ export const en = {
   'clock.within': 'within {span}',
   'clock.within_unknown': 'nothing says how exactly',
   'clock.proposals': 'The clock seems to have been wrong. Nothing is changed until somebody decides.',
-  'clock.evidence': 'Between records {since} and {at} {wall} passed by its clock and {ticks} by its ticks.',
+  'clock.evidence': 'Between records {since} and {at}, its clock went on by {wall} and its ticks by {ticks}.',
   'clock.declared': 'The logger itself says that its clock was stepped.',
   'clock.would_be': 'If confirmed, these records are {shift}.',
   'clock.and_on': 'What it records from there on belongs to it too.',

@@ -1,3 +1,4 @@
+// The line about the disk: silent while there is room, plain about what happens when there is none.
 import { describe, expect, it } from 'vitest';
 import type { Space } from '../api/types';
 import { formatBytes, spaceSentence } from './space';

@@ -51,7 +51,7 @@ pub enum BackupError {
     /// There is no room for a backup or a restored instance.
     #[error("the disk of {path} is full: make room and try again; nothing incomplete was left")]
     Full {
-        /// What was being written.
+        /// The folder that was written to.
         path: PathBuf,
     },
     /// Another backup of the same instance is being written.
@@ -151,7 +151,7 @@ impl BackupError {
     pub(super) fn io(path: &Path, verb: &'static str, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full {
-                path: path.to_path_buf(),
+                path: path.parent().unwrap_or(path).to_path_buf(),
             },
             _ => Self::Io {
                 path: path.to_path_buf(),

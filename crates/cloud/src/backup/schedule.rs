@@ -1,12 +1,13 @@
 //! The daily backup: made by the server at its hour, made up for when the server was not there, tried again when it fails.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fieldkeep_protocol::Timestamp;
 
-use super::{Backup, BackupError, Progress};
+use super::target::newest;
+use super::{Backup, BackupError, Progress, blocking};
 use crate::access::{self, Task};
 use crate::config;
 
@@ -30,7 +31,7 @@ impl Backup {
         loop {
             let rested = failed_at
                 .is_none_or(|failed| self.clock().elapsed().saturating_sub(failed) >= AGAIN_AFTER);
-            if rested && self.is_due(settings.at_minute).await {
+            if rested && self.is_due(&to, settings.at_minute).await {
                 failed_at = self
                     .daily(&to, settings.keep_days)
                     .await
@@ -41,16 +42,15 @@ impl Backup {
         }
     }
 
-    async fn is_due(&self, at_minute: u32) -> bool {
-        let Ok(newest) = self.newest().await else {
-            // The attempt itself will say what is wrong with the catalogue.
-            return true;
-        };
-        let newest = newest.map(|newest| newest.made);
-        due(newest, self.clock().now(), at_minute)
+    /// Whether the folder lacks the backup of the day. The folder is asked, so that one that was made elsewhere, or is on a
+    /// disk that was exchanged, does not count.
+    pub(super) async fn is_due(&self, to: &Path, at_minute: u32) -> bool {
+        let (to, instance) = (to.to_path_buf(), self.keys().instance_id().short());
+        let newest = blocking(move || Ok(newest(&to, &instance))).await;
+        due(newest.ok().flatten(), self.clock().now(), at_minute)
     }
 
-    async fn daily(&self, to: &PathBuf, keep_days: Option<u32>) -> Result<(), BackupError> {
+    async fn daily(&self, to: &Path, keep_days: Option<u32>) -> Result<(), BackupError> {
         let task = access::system(Task::Backup);
         let progress = Arc::new(Progress::default());
         match self.make(&task.operator(), to, keep_days, &progress).await {

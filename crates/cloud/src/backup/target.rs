@@ -177,13 +177,27 @@ pub(super) fn archives(path: &Path) -> Result<Vec<Name>, BackupError> {
         .iter()
         .filter_map(|name| Name::parse(name))
         .collect();
-    all.sort_by(|a, b| (a.made, a.content).cmp(&(b.made, b.content)));
+    all.sort_by_key(|name| (name.made, name.content));
     Ok(all)
 }
 
-/// Whether two paths are on one disk; None where one of them cannot be asked.
+/// When the newest data archive of an instance in a folder was made; None where there is none, or no such folder.
+pub(super) fn newest(path: &Path, instance: &str) -> Option<Timestamp> {
+    archives(path)
+        .ok()?
+        .iter()
+        .filter(|name| name.content == Content::Data && name.instance == instance)
+        .map(|name| name.made)
+        .max()
+}
+
+/// Whether two paths are on one disk, or will be when they are made; None where that cannot be asked.
 pub(super) fn same_disk(one: &Path, other: &Path) -> Option<bool> {
-    Some(fs::metadata(one).ok()?.dev() == fs::metadata(other).ok()?.dev())
+    let disk = |path: &Path| {
+        let mut above = path.ancestors();
+        above.find_map(|place| Some(fs::metadata(place).ok()?.dev()))
+    };
+    Some(disk(one)? == disk(other)?)
 }
 
 fn names(path: &Path) -> Result<Vec<String>, BackupError> {

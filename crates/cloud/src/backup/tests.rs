@@ -510,7 +510,7 @@ async fn somebody_is_told_what_is_wrong_until_it_is_right() {
     bench.backup.announce(Some(&bench.target())).await.unwrap();
     assert_eq!(
         bench.warnings().await,
-        ["none_yet", "recovery_key_unconfirmed"]
+        ["none_yet", "same_disk", "recovery_key_unconfirmed"]
     );
     bench.make().await.unwrap();
     // A test's folders are on one disk.
@@ -541,6 +541,27 @@ async fn somebody_is_told_what_is_wrong_until_it_is_right() {
     assert_eq!(bench.warnings().await, ["stale", "failed", "same_disk"]);
     bench.make().await.unwrap();
     assert_eq!(bench.warnings().await, ["same_disk"]);
+}
+
+#[tokio::test]
+async fn the_daily_one_is_due_until_its_own_folder_has_it() {
+    let bench = Bench::new().await;
+    let midnight = 0;
+    assert!(bench.backup.is_due(&bench.target(), midnight).await);
+    bench.make().await.unwrap();
+    assert!(!bench.backup.is_due(&bench.target(), midnight).await);
+    let elsewhere = bench.folder.path().join("elsewhere");
+    assert!(bench.backup.is_due(&elsewhere, midnight).await);
+    bench.hands.advance(DAY);
+    assert!(bench.backup.is_due(&bench.target(), midnight).await);
+    let task = operator();
+    bench
+        .backup
+        .make(&task.operator(), &elsewhere, None, &Arc::default())
+        .await
+        .unwrap();
+    assert!(bench.backup.is_due(&bench.target(), midnight).await);
+    assert!(!bench.backup.is_due(&elsewhere, midnight).await);
 }
 
 #[tokio::test]

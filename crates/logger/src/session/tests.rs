@@ -352,16 +352,16 @@ fn a_visit_takes_the_same_course_by_exchanges() {
     assert_eq!(events(&mut session), expected);
 
     assert_eq!(session.vacancy(), 64);
-    let batch = |number| Item::Batch(BatchKey(number));
+    let table = |revision| Item::Table { epoch: 9, revision };
     for number in 0..3 {
-        assert!(session.publish(batch(number), b"bytes", 3));
+        assert!(session.publish(table(number), b"bytes", 3));
     }
-    assert_eq!(request(&mut session), [Up::Batch; 3]);
+    assert_eq!(request(&mut session), [Up::Channels; 3]);
     session.handle_bytes(&answer(&[0, 0x99, 0x97], &[]), 4);
     let expected = [
-        Event::Durable(batch(0)),
-        Event::Undecodable(batch(1)),
-        Event::Later(batch(2)),
+        Event::Durable(table(0)),
+        Event::Undecodable(table(1)),
+        Event::Later(table(2)),
     ];
     assert_eq!(events(&mut session), expected);
     assert!(session.is_paused() && session.in_flight() == 0);

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Amount, windows::Window};
+use super::Amount;
+use super::windows::{Opened, Window};
 use crate::devices::Device;
 use crate::error::StoreError;
 use crate::kept::{self, Removed};
@@ -14,7 +15,6 @@ pub(super) struct Candidate {
     pub(super) id: i64,
     pub(super) removed: Removed,
     pub(super) from_us: i64,
-    revision: i64,
     prev: Option<[u8; 32]>,
     bytes: u64,
 }
@@ -30,7 +30,7 @@ pub(super) async fn ending_in(
     for stream in streams {
         let rows = transaction
             .fetch_all(
-                "SELECT id, first, count, branch, hash, prev, from_us, span_us, revision, length(payload) FROM batch \
+                "SELECT id, first, count, branch, hash, prev, from_us, span_us, length(payload) FROM batch \
                  WHERE project = $1 AND stream = $2 AND held = false AND from_us < $4 \
                    AND from_us + span_us >= $3 AND from_us + span_us < $4 ORDER BY branch, first",
                 &[
@@ -55,9 +55,8 @@ pub(super) async fn ending_in(
                     to_us: from_us.saturating_add(row.i64(7)?),
                 },
                 from_us,
-                revision: row.i64(8)?,
                 prev: row.opt_array(5)?,
-                bytes: row.i64(9)?.cast_unsigned(),
+                bytes: row.i64(8)?.cast_unsigned(),
             });
         }
     }
@@ -65,45 +64,22 @@ pub(super) async fn ending_in(
 }
 
 impl Candidate {
-    /// Whether the windows hold what the row measured: each that it touches was built with it, and none is missing at
-    /// its ends.
-    pub(super) fn is_within(&self, windows: &[Window]) -> bool {
-        let holds = |time| windows.iter().any(|window| window.holds(time));
-        let (from, to) = (self.from_us, self.removed.to_us);
-        holds(from)
-            && holds(to)
-            && windows
-                .iter()
-                .filter(|window| window.from <= to && window.to > from)
-                .all(|window| window.built >= self.id)
+    /// Whether every record of it is in a chunk that was opened and is still there. One record lies in one window.
+    pub(super) fn is_copied(&self, windows: &[Window], opened: &[Opened]) -> bool {
+        let Removed {
+            stream,
+            branch,
+            first,
+            count,
+            ..
+        } = self.removed;
+        let found: u64 = opened
+            .iter()
+            .filter(|chunk| chunk.is_among(windows))
+            .map(|chunk| chunk.holds(stream, branch, first, count))
+            .sum();
+        found == count.into()
     }
-}
-
-/// The revisions of a device's streams whose channel table is stored.
-pub(super) async fn explained(
-    transaction: &mut Transaction,
-    streams: &[Arc<Stream>],
-    candidates: Vec<Candidate>,
-) -> Result<Vec<Candidate>, SqlError> {
-    let mut known = std::collections::BTreeSet::new();
-    for stream in streams {
-        let rows = transaction
-            .fetch_all(
-                "SELECT DISTINCT revision FROM channels WHERE project = $1 AND stream = $2",
-                &[
-                    stream.identity.project.number.into(),
-                    stream.identity.id.into(),
-                ],
-            )
-            .await?;
-        for row in &rows {
-            known.insert((stream.identity.id, row.i64(0)?));
-        }
-    }
-    Ok(candidates
-        .into_iter()
-        .filter(|row| known.contains(&(row.removed.stream, row.revision)))
-        .collect())
 }
 
 /// Removes the rows and keeps their numbers. Answers how much it was, and the highest id.

@@ -1,14 +1,18 @@
 //! The windows of a device's chunks in the order of time, and what goes with each.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fieldkeep_protocol::Timestamp;
 
-use super::rows::{self, Candidate};
+use super::rows;
 use super::{Amount, Cutoffs, Expired, Order, enter, is_leased};
 use crate::changes::{self, Cause};
+use crate::cipher::{Kind, Subject};
+use crate::cold::Chunk;
 use crate::devices::Device;
 use crate::error::StoreError;
+use crate::ranges::RangeSet;
 use crate::sql::{Row, SqlError, Transaction, Value};
 use crate::store::Inner;
 use crate::stream::Stream;
@@ -24,13 +28,12 @@ pub(super) struct Window {
     pub(super) built: i64,
     points: u64,
     bytes: u64,
+    kind: i64,
+    key_id: i64,
+    counter: i64,
 }
 
 impl Window {
-    pub(super) fn holds(&self, time: i64) -> bool {
-        time >= self.from && time < self.to
-    }
-
     fn from_row(row: &Row) -> Result<Self, SqlError> {
         Ok(Self {
             id: row.i64(0)?,
@@ -39,7 +42,42 @@ impl Window {
             built: row.i64(3)?,
             points: row.i64(4)?.cast_unsigned(),
             bytes: row.i64(5)?.cast_unsigned(),
+            kind: row.i64(6)?,
+            key_id: row.i64(7)?,
+            counter: row.i64(8)?,
         })
+    }
+
+    /// Whether it is the same chunk, not one that was made anew.
+    fn is(&self, other: &Self) -> bool {
+        (self.id, self.key_id, self.counter) == (other.id, other.key_id, other.counter)
+    }
+}
+
+/// A chunk that opens, and the record numbers in it by stream and branch.
+pub(super) struct Opened {
+    window: Window,
+    numbers: BTreeMap<(i64, u32), RangeSet>,
+}
+
+impl Opened {
+    /// How many of some records are in it.
+    pub(super) fn holds(&self, stream: i64, branch: u32, first: u64, count: u32) -> u64 {
+        let end = first.saturating_add(count.into());
+        let missing: u64 = match self.numbers.get(&(stream, branch)) {
+            Some(numbers) => numbers
+                .holes(first, end, usize::MAX)
+                .iter()
+                .map(|hole| hole.1 - hole.0 + 1)
+                .sum(),
+            None => count.into(),
+        };
+        u64::from(count).saturating_sub(missing)
+    }
+
+    /// Whether it is one of these windows, as it was opened.
+    pub(super) fn is_among(&self, windows: &[Window]) -> bool {
+        windows.iter().any(|window| window.is(&self.window))
     }
 }
 
@@ -126,8 +164,25 @@ impl Inner {
         let until = cutoff.as_micros().min(self.horizon(device).await?);
         let frozen = self.frozen(device).await?;
         let windows = self.windows(device, frozen, until).await?;
+        let mut before = None;
         for window in windows.iter().take(most) {
-            match self.hot_window(device, &streams, *window, order).await? {
+            // A row that ends in this window may begin in the one before.
+            let mut opened = Vec::from_iter(before.take());
+            if opened.is_empty()
+                && let Some(earlier) = self.window_before(device, *window).await?
+            {
+                opened.extend(self.open_chunk(device, earlier).await?);
+            }
+            let Some(chunk) = self.open_chunk(device, *window).await? else {
+                // Its batches are the only copy.
+                return Ok((done, false));
+            };
+            opened.push(chunk);
+            let step = self
+                .hot_window(device, &streams, *window, &opened, order)
+                .await?;
+            before = opened.pop();
+            match step {
                 Step::Done(amount) => done.add(amount),
                 Step::Stop => return Ok((done, false)),
             }
@@ -140,6 +195,7 @@ impl Inner {
         device: &Device,
         streams: &[Arc<Stream>],
         window: Window,
+        opened: &[Opened],
         order: &Order<'_>,
     ) -> Result<Step, StoreError> {
         let mut transaction = self.database.begin().await?;
@@ -150,8 +206,6 @@ impl Inner {
             return Ok(Step::Stop);
         }
         let found = rows::ending_in(&mut transaction, streams, frozen, window.to).await?;
-        let found = rows::explained(&mut transaction, streams, found).await?;
-        // A row that ends here may begin in the window before, whose chunk must know it too.
         let earliest = found.iter().map(|row| row.from_us).min();
         let over = windows_in(
             &mut transaction,
@@ -160,10 +214,12 @@ impl Inner {
             window.to,
         )
         .await?;
+        // What is held, damaged or without a channel table is in no chunk: it stays.
+        let (found, _): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .partition(|row| row.is_copied(&over, opened));
         let highest = highest_id(&mut transaction).await?;
-        // One that is in no chunk and has no mark either is the last copy of something: nothing goes until it is.
-        let is_safe = |row: &Candidate| row.is_within(&over) && row.id != highest;
-        if !found.iter().all(is_safe) {
+        if found.iter().any(|row| row.id == highest) {
             return Ok(Step::Stop);
         }
         if found.is_empty() {
@@ -296,7 +352,7 @@ impl Inner {
         let rows = self
             .database
             .fetch_all(
-                "SELECT id, from_us, to_us, built, points, length(payload) FROM chunk \
+                "SELECT id, from_us, to_us, built, points, length(payload), kind, key_id, counter FROM chunk \
                  WHERE project = $1 AND device = $2 AND from_us >= $3 AND to_us <= $4 ORDER BY from_us",
                 &[
                     device.project.number.into(),
@@ -310,6 +366,77 @@ impl Inner {
             .iter()
             .map(Window::from_row)
             .collect::<Result<_, SqlError>>()?)
+    }
+
+    /// The chunk whose window ends where this one begins.
+    async fn window_before(
+        &self,
+        device: &Device,
+        window: Window,
+    ) -> Result<Option<Window>, StoreError> {
+        let [project, id] = of(device);
+        let row = self
+            .database
+            .fetch_optional(
+                "SELECT id, from_us, to_us, built, points, length(payload), kind, key_id, counter FROM chunk \
+                 WHERE project = $1 AND device = $2 AND from_us < $3 AND to_us = $3",
+                &[project, id, window.from.into()],
+            )
+            .await?;
+        Ok(row.as_ref().map(Window::from_row).transpose()?)
+    }
+
+    /// The record numbers in a chunk; `None`, and a line in the log, if it cannot be opened.
+    async fn open_chunk(
+        &self,
+        device: &Device,
+        window: Window,
+    ) -> Result<Option<Opened>, StoreError> {
+        let row = self
+            .database
+            .fetch_optional(
+                "SELECT payload FROM chunk WHERE id = $1 AND key_id = $2 AND counter = $3",
+                &[
+                    window.id.into(),
+                    window.key_id.into(),
+                    window.counter.into(),
+                ],
+            )
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let subject = Subject {
+            project: device.project.id,
+            kind: Kind::Chunk,
+            device: device.id,
+            epoch: window.from.cast_unsigned(),
+            first: window.built.cast_unsigned(),
+            count: u32::try_from(window.kind).unwrap_or(u32::MAX),
+            branch: 0,
+        };
+        let key = self.keys.opening(device.project, window.key_id).await?;
+        let payload = row.bytes(0)?.to_vec();
+        let plain = key.and_then(|key| key.open(&subject, window.counter, payload));
+        let chunk = plain.and_then(Chunk::decode);
+        // Every column is looked at: what cannot be read must not be the only copy.
+        let is_whole = |chunk: &Chunk| {
+            chunk.times().is_some() && chunk.channels().all(|name| chunk.column(name).is_some())
+        };
+        let segments = chunk.filter(is_whole).and_then(|chunk| chunk.segments());
+        let Some(segments) = segments else {
+            // Logged there.
+            let _ = subject.damaged();
+            return Ok(None);
+        };
+        let mut numbers: BTreeMap<(i64, u32), RangeSet> = BTreeMap::new();
+        for segment in segments {
+            let place = (segment.origin.stream, segment.origin.branch);
+            let count = u64::try_from(segment.rows).unwrap_or(0);
+            numbers
+                .entry(place)
+                .or_default()
+                .insert(segment.first, count);
+        }
+        Ok(Some(Opened { window, numbers }))
     }
 
     /// Until when the device's times are cold; `i64::MIN` if none are.
@@ -352,7 +479,7 @@ async fn windows_in(
     let [project, id] = of(device);
     let rows = transaction
         .fetch_all(
-            "SELECT id, from_us, to_us, built, points, length(payload) FROM chunk \
+            "SELECT id, from_us, to_us, built, points, length(payload), kind, key_id, counter FROM chunk \
              WHERE project = $1 AND device = $2 AND from_us < $4 AND to_us > $3 ORDER BY from_us",
             &[project, id, from.into(), to.into()],
         )
