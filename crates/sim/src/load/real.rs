@@ -138,7 +138,11 @@ pub async fn measure(name: &str, table: &Table, folder: &Path) -> Result<[String
     instance.stop().await?;
     let after = tiers(&instance).await?.beyond(&empty);
     let sent: usize = journal.batches.iter().map(Vec::len).sum();
-    let show = |size: u64| bytes(each(size, journal.points));
+    // What fits into pages that were there already cannot be counted.
+    let show = |size: u64| match size {
+        0 => "too little to count".to_owned(),
+        size => bytes(each(size, journal.points)),
+    };
     let cold = |size: u64| {
         if after.cold == 0 {
             "not measured".to_owned()

@@ -135,7 +135,7 @@ impl Rows {
             let bits = self.chance.next();
             let step = (bits & 1) + (bits >> 1 & 1) + (bits >> 2 & 1) + (bits >> 3 & 1);
             walk.units += i32::try_from(step).unwrap_or(2) - 2;
-            let missing = (bits >> 16) % MISSING == 0;
+            let missing = (bits >> 16).is_multiple_of(MISSING);
             let cycle = walk.swing * (turn + walk.phase).sin();
             #[expect(
                 clippy::cast_possible_truncation,
