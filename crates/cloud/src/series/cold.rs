@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use fieldkeep_store::{Compacted, StoreError};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Series;
@@ -28,9 +29,14 @@ impl Series {
         }
     }
 
+    /// One round.
+    pub(crate) async fn make_cold(&self) -> Result<Compacted, StoreError> {
+        self.store.compact(self.clock.now(), WINDOWS).await
+    }
+
     /// One round; whether there is more to do at once.
     async fn compact(&self, failing: &mut bool) -> bool {
-        match self.store.compact(self.clock.now(), WINDOWS).await {
+        match self.make_cold().await {
             Ok(done) => {
                 *failing = false;
                 if done.moved + done.renewed > 0 {

@@ -130,6 +130,29 @@ async fn points_come_back_as_they_were_measured_page_by_page() {
 }
 
 #[tokio::test]
+async fn answers_stay_when_times_become_cold() {
+    let world = World::new().await;
+    let prev = send(&world, 0, 1_500, [0; 32]).await;
+    let ask = async || {
+        (
+            points(&world, "&limit=5000").await,
+            points(&world, "&buckets=120").await,
+        )
+    };
+    let before = ask().await;
+    assert_eq!(world.series.make_cold().await.unwrap().moved, 0);
+    world.hands.advance(Duration::from_secs(28 * 86_400));
+    assert_eq!(world.series.make_cold().await.unwrap().moved, 1);
+    assert_eq!(ask().await, before);
+    // Late by a month, and there at once; its window is made anew.
+    send(&world, 1_500, 100, prev).await;
+    let late = ask().await;
+    assert_eq!(late.1["items"][0]["count"], 1_600);
+    assert_eq!(world.series.make_cold().await.unwrap().renewed, 1);
+    assert_eq!(ask().await, late);
+}
+
+#[tokio::test]
 async fn buckets_lose_no_spike_and_few_points_stay_points() {
     let world = World::new().await;
     send(&world, 0, 2_500, [0; 32]).await;
