@@ -127,7 +127,7 @@ pub(super) async fn of_element(
     let grant = session.grant();
     let revision = app.series.revision(&grant).await.map_err(series)?;
     let found = app.series.completeness(&grant, id, range);
-    let found = in_time(async { found.await.map_err(series) }).await?;
+    let found = Box::pin(in_time(async { found.await.map_err(series) })).await?;
     Ok(Json(show(found, revision)))
 }
 
@@ -141,7 +141,7 @@ pub(super) async fn of_device(
     let grant = session.grant();
     let revision = app.series.revision(&grant).await.map_err(series)?;
     let found = app.series.device_completeness(&grant, id, range);
-    let found = in_time(async { found.await.map_err(series) }).await?;
+    let found = Box::pin(in_time(async { found.await.map_err(series) })).await?;
     Ok(Json(show(found, revision)))
 }
 
