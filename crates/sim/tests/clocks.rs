@@ -263,11 +263,15 @@ async fn records_of_an_unset_clock_are_read_at_their_times() -> Result<()> {
         })
         .await;
         let running = Running::start(config, Clock::system()).await;
-        let taken = watch.summary().sampled;
-        wait::until("everything acknowledged", || {
-            ready((watch.summary().acknowledged >= taken).then_some(()))
-        })
-        .await;
+        let acknowledged = async |records: u64| {
+            wait::until("everything acknowledged", || {
+                ready((watch.summary().acknowledged >= records).then_some(()))
+            })
+            .await;
+        };
+        // Only what is taken after the first answer is sure to be taken with a clock that is set.
+        acknowledged(watch.summary().sampled).await;
+        acknowledged(watch.summary().sampled + 20).await;
         running
     };
     let mut running = None;

