@@ -9,7 +9,8 @@
 //! not above `built`) or beside it (its id is). None is left out either: the writer marks a row that begins before the
 //! horizon in the transaction that stores it, and a worker marks those that came while it built.
 //!
-//! Where hot rows were removed (retention) chunks are all there is: a mark without a batch says nothing there.
+//! Where hot rows were removed (retention) no chunk is made again. A mark without a batch then hides nothing: beside the
+//! chunk are read the rows that are still there and end before what is gone, which are in no chunk, or would be gone.
 //!
 //! The horizon, the marks, and which chunks and roll-ups there are come from one statement, as of one instant. Payloads
 //! are asked for later, each under the nonce that the map names; if a worker has replaced one meanwhile it is not found,
@@ -49,6 +50,8 @@ pub(crate) struct Entry {
 pub(crate) struct Late {
     pub(crate) batch: i64,
     pub(crate) from: i64,
+    /// It is in no chunk, whatever its id.
+    outside: bool,
 }
 
 /// Where the records of one device are, for a range of time, as of one instant.
@@ -126,19 +129,28 @@ impl Tiers {
                 1 => late.push(Late {
                     batch: entry.built,
                     from,
+                    outside: false,
                 }),
                 2 => chunks.push(entry),
                 3 => rollups.push(entry),
                 _ => gone = from,
             }
         }
+        let range = Spans::one(from, to);
+        let changed = Spans::of(join(changed));
+        let frozen = changed
+            .intersect(&range)
+            .intersect(&Spans::one(i64::MIN, gone));
+        if let Some(extent) = frozen.extent() {
+            let outside = left_over(database, device, extent, gone).await?;
+            late.retain(|late: &Late| outside.iter().all(|row| row.batch != late.batch));
+            late.extend(outside);
+        }
         chunks.sort_by_key(|chunk| chunk.from);
         rollups.sort_by_key(|rollup| (rollup.kind, rollup.from));
         late.sort_by_key(|late| (late.from, late.batch));
         late.dedup_by_key(|late| late.batch);
-        let range = Spans::one(from, to);
-        // Where rows were removed they cannot tell what changed: chunks stand as they are.
-        let changed = Spans::of(join(changed)).intersect(&Spans::one(gone, i64::MAX));
+        let changed = changed.intersect(&Spans::one(gone, i64::MAX));
         let hot = changed
             .union(&Spans::one(horizon, i64::MAX))
             .intersect(&range);
@@ -164,6 +176,9 @@ impl Tiers {
 
     /// Where a late row is read: in the cold times whose chunk, if there is one, was built without it.
     pub(crate) fn beside(&self, late: &Late) -> Spans {
+        if late.outside {
+            return self.cold.clone();
+        }
         let inside = self
             .chunks
             .iter()
@@ -171,6 +186,38 @@ impl Tiers {
             .map(|chunk| (chunk.from, chunk.to));
         self.cold.without(&Spans::of(inside))
     }
+}
+
+/// The readable rows of a device that touch an extent and end before `gone`.
+async fn left_over(
+    database: &Database,
+    device: &Device,
+    (from, to): (i64, i64),
+    gone: i64,
+) -> Result<Vec<Late>, StoreError> {
+    let rows = database
+        .fetch_all(
+            "SELECT id, from_us FROM batch WHERE project = $1 \
+               AND stream IN (SELECT id FROM stream WHERE project = $1 AND device = $2) AND held = false \
+               AND from_us < $4 AND from_us + span_us >= $3 AND from_us + span_us < $5",
+            &[
+                device.project.number.into(),
+                device.id.as_bytes().into(),
+                from.into(),
+                to.into(),
+                gone.into(),
+            ],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Late {
+                batch: row.i64(0)?,
+                from: row.i64(1)?,
+                outside: true,
+            })
+        })
+        .collect()
 }
 
 impl Inner {

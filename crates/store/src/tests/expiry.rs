@@ -316,3 +316,70 @@ async fn damaged_rollups_are_passed_over() {
     database.execute(changed, &[]).await.unwrap();
     assert_eq!(scene.days().await, days);
 }
+
+#[tokio::test]
+async fn what_was_held_is_read_when_it_is_released_among_times_whose_batches_went() {
+    let mut scene = Scene::open().await;
+    // An unset clock that happened to be right, at times between the others.
+    let times: Vec<i64> = (0..10).map(|record| time(record) + SECOND).collect();
+    let header = Header {
+        clock: ClockQuality::Unset,
+        ..header(9, 0, [0; 32])
+    };
+    let cells = vec![Cell::measured(7.0); times.len()];
+    let held = encode(header, &times, &[(0, cells)]);
+    let names = table(9, 1, &["level"], STEP.cast_unsigned());
+    scene
+        .store
+        .append_channels(origin(1), &names, now())
+        .await
+        .unwrap();
+    assert!(
+        scene
+            .store
+            .append(origin(1), &held, now())
+            .await
+            .unwrap()
+            .held
+    );
+    // Ids above it, so that it is not kept for being the last.
+    scene
+        .store
+        .append(origin(2), &simple(6, 0, [0; 32], &[1.0]), now())
+        .await
+        .unwrap();
+    scene.compact().await;
+    let before = scene.points().await;
+    let hot = Cutoffs {
+        hot: until(60),
+        cold: None,
+        rollups: None,
+    };
+    assert!(scene.expire(hot).await.hot.items > 0);
+    assert_eq!(scene.points().await, before);
+    let days = scene.days().await;
+    let released = crate::Restamp {
+        epoch: Epoch(9),
+        first: 0,
+        last: 9,
+        correction: None,
+    };
+    scene
+        .store
+        .restamp(origin(1), &released, &clocks::note(), now())
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let after = scene.points().await;
+        assert_eq!(after.len(), before.len() + 10);
+        let found = after
+            .iter()
+            .filter(|point| point.value == 7.0 && times.contains(&point.time.as_micros()));
+        assert_eq!(found.count(), 10);
+        let counts = |days: &[(i64, u64)]| days.iter().map(|day| day.1).sum::<u64>();
+        assert_eq!(counts(&scene.days().await), counts(&days) + 10);
+        // The worker changes nothing of it, nor does a new start.
+        scene.compact().await;
+        scene.reopen().await;
+    }
+}
