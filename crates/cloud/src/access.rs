@@ -6,7 +6,9 @@
 //! Does not parse requests, and does not know what a project holds.
 
 mod api_keys;
+mod factor;
 mod grant;
+mod invitations;
 mod members;
 mod password;
 mod people;
@@ -21,7 +23,7 @@ mod support;
 mod tests;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use fieldkeep_protocol::ProjectId;
 
@@ -29,18 +31,21 @@ use crate::clock::Clock;
 use crate::config;
 use crate::db::{Db, SqlError};
 use crate::keys::{Keys, KeysError, Unsealable};
+use crate::mail::Mail;
 
 pub use api_keys::{ApiKey, NewApiKey};
+pub use factor::{Enrolment, Factors, Passkey, PasskeyAnswer, PasskeyChallenge, Proof};
 pub use grant::{
-    Actor, Admin, Audit, Grant, Implies, Level, Locations, Nobody, OperatorGrant, OperatorSession,
-    Read, Session, SignedIn, Write,
+    Actor, Admin, Arrived, Arriving, Audit, Fresh, Grant, Held, Implies, Level, Locations, Nobody,
+    OperatorGrant, OperatorSession, Read, Session, SignedIn, Step, Write,
 };
+pub use invitations::{Invitation, NewInvitation, Offer};
 pub(crate) use members::make_administrator;
 pub use members::{Member, Membership};
 pub use password::PasswordFault;
 pub use people::{Person, sound_name};
 pub use roles::{Action, Role, UnknownRole};
-pub use sessions::Started;
+pub use sessions::{OwnSession, Started};
 pub use system::{System, SystemSession, Task, system};
 
 /// Why a door stays shut. What a stranger may learn of it is decided by whoever answers.
@@ -55,6 +60,15 @@ pub enum Denied {
     /// A member, whose role does not allow it.
     #[error("the caller's role does not allow this")]
     Forbidden,
+    /// A second factor is still to be shown.
+    #[error("the second factor is still to be shown")]
+    ShowFactor,
+    /// A second factor is still to be set up.
+    #[error("a second factor is still to be set up")]
+    SetUpFactor,
+    /// It is too long ago that they proved who they are.
+    #[error("who it is was proved too long ago")]
+    Stale,
     /// It could not be found out; so the door stays shut.
     #[error("access could not be checked")]
     Failed(#[from] Failure),
@@ -75,6 +89,9 @@ pub enum Failure {
     /// A password could not be hashed.
     #[error("a password could not be hashed: {0}")]
     Hashing(&'static str),
+    /// Mail failed.
+    #[error("a letter could not be queued")]
+    Mail(#[from] crate::mail::MailError),
     /// A stored value is none that this program writes.
     #[error("column {0} holds a value that this program does not know")]
     Unknown(&'static str),
@@ -95,6 +112,39 @@ pub enum AccessError {
     /// The link is unknown, used or too old.
     #[error("this link is not valid (any more): ask for a new one")]
     LinkRefused,
+    /// The code is wrong, used, or of another time.
+    #[error("this code is not right (any more)")]
+    WrongCode,
+    /// The passkey is unknown, or its answer does not count.
+    #[error("this passkey is not accepted")]
+    PasskeyRefused,
+    /// The address of this instance cannot carry passkeys.
+    #[error("passkeys need a host name, not an address of numbers: use an authenticator app")]
+    NoPasskeysHere,
+    /// There is no such factor, session or invitation.
+    #[error("there is no such thing")]
+    NotFound,
+    /// The last factor of somebody who must have one.
+    #[error("your role needs a second factor: set up another one first")]
+    LastFactor,
+    /// The last factor beside a short password.
+    #[error("your password is shorter than 15 characters: choose a longer one first")]
+    PasswordTooShortAlone,
+    /// There is an authenticator app already.
+    #[error("there is an authenticator app already: remove it first")]
+    TotpExists,
+    /// As many as anybody may have.
+    #[error("there are as many as there may be")]
+    TooMany,
+    /// The invitation is for another e-mail address.
+    #[error("this invitation is for another e-mail address: sign in with that one")]
+    OtherPerson,
+    /// They are a member of the project already.
+    #[error("you are a member of this project already")]
+    MemberAlready,
+    /// Somebody has this e-mail already.
+    #[error("this e-mail address has an account: sign in, then open the invitation again")]
+    HasAccount,
     /// The password does not satisfy the rules.
     #[error("the password is refused: {0}")]
     Password(#[from] PasswordFault),
@@ -174,6 +224,16 @@ struct Inner {
     rules: config::Sessions,
     passwords: password::Hasher,
     throttle: throttle::Throttle,
+    ceremonies: factor::Ceremonies,
+    site: OnceLock<Site>,
+    mail: Mail,
+}
+
+/// Where people find this instance.
+#[derive(Clone, Debug)]
+struct Site {
+    host: String,
+    authority: String,
 }
 
 impl Access {
@@ -188,6 +248,7 @@ impl Access {
         rules: &config::Sessions,
     ) -> Result<Self, Failure> {
         let throttle = throttle::Throttle::new(clock.clone(), rules);
+        let mail = Mail::new(db.clone(), keys.clone(), clock.clone());
         Ok(Self(Arc::new(Inner {
             db,
             keys,
@@ -195,7 +256,32 @@ impl Access {
             rules: rules.clone(),
             passwords: password::Hasher::start().await?,
             throttle,
+            ceremonies: factor::Ceremonies::default(),
+            site: OnceLock::new(),
+            mail,
         })))
+    }
+
+    /// Tells under which host name, and at which `host:port`, people reach this instance. Only the first counts.
+    pub fn announce(&self, host: &str, authority: &str) {
+        let site = Site {
+            host: host.to_lowercase(),
+            authority: authority.to_lowercase(),
+        };
+        if self.0.site.set(site).is_err() {
+            tracing::debug!("the address of this instance is known already");
+        }
+    }
+
+    /// An address inside the web app with a token behind it; None while nobody has told where that is.
+    pub fn app_link(&self, page: &str, token: &str) -> Option<String> {
+        let site = self.0.site.get()?;
+        Some(format!("https://{}/app/{page}#{token}", site.authority))
+    }
+
+    /// The mail of this instance.
+    pub fn mail(&self) -> &Mail {
+        &self.0.mail
     }
 
     /// The session cookie's name, which differs between installations on one host.
@@ -203,14 +289,51 @@ impl Access {
         format!("__Host-fk-{}", self.0.keys.instance_id().short())
     }
 
-    /// Who shows this credential.
+    /// Who shows this credential, once nothing is left to show.
     ///
     /// # Errors
-    /// [`Denied::Unauthenticated`] alike for unknown, expired, revoked and malformed ones.
+    /// [`Denied::Unauthenticated`] alike for unknown, expired, revoked and malformed ones; [`Denied::ShowFactor`] and
+    /// [`Denied::SetUpFactor`] while a step is left.
     pub async fn actor(&self, credential: &Credential) -> Result<SignedIn, Denied> {
+        self.holder(credential).await.and_then(finished)
+    }
+
+    /// Who shows this credential, whatever is left to show.
+    ///
+    /// # Errors
+    /// As [`actor`](Self::actor), but for the steps.
+    pub async fn arriving(&self, credential: &Credential) -> Result<Arriving, Denied> {
+        self.holder(credential).await.map(Arriving)
+    }
+
+    /// Who shows this credential, once they have shown every factor that they have.
+    ///
+    /// # Errors
+    /// As [`actor`](Self::actor), but for [`Denied::SetUpFactor`].
+    pub async fn arrived(&self, credential: &Credential) -> Result<Arrived, Denied> {
+        let who = self.holder(credential).await?;
+        match who.step() {
+            Step::ShowFactor => Err(Denied::ShowFactor),
+            Step::SetUpFactor | Step::Done => Ok(Arrived(who)),
+        }
+    }
+
+    async fn holder(&self, credential: &Credential) -> Result<SignedIn, Denied> {
         match credential {
             Credential::Cookie(token) => self.session_holder(token).await,
             Credential::Bearer(secret) => self.api_key_holder(secret).await,
+        }
+    }
+
+    /// The same key, for what needs its holder to have proved within ten minutes who they are.
+    ///
+    /// # Errors
+    /// [`Denied::Stale`] when that is longer ago.
+    pub fn fresh<K: Held>(&self, key: K) -> Result<Fresh<K>, Denied> {
+        if self.is_fresh(key.signed_in()) {
+            Ok(Fresh::new(key))
+        } else {
+            Err(Denied::Stale)
         }
     }
 
@@ -251,7 +374,7 @@ impl Access {
     /// # Errors
     /// [`Denied`] tells what changed.
     pub async fn still_valid<L: Level>(&self, session: &Session<L>) -> Result<(), Denied> {
-        let who = self.refreshed(session.signed_in()).await?;
+        let who = finished(self.refreshed(session.signed_in()).await?)?;
         let standing = self
             .standing(&who, session.project())
             .await?
@@ -261,5 +384,13 @@ impl Access {
         } else {
             Err(Denied::Forbidden)
         }
+    }
+}
+
+fn finished(who: SignedIn) -> Result<SignedIn, Denied> {
+    match who.step() {
+        Step::Done => Ok(who),
+        Step::ShowFactor => Err(Denied::ShowFactor),
+        Step::SetUpFactor => Err(Denied::SetUpFactor),
     }
 }

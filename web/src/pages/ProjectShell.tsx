@@ -6,6 +6,7 @@ import { projectQuery } from '../api/queries';
 import { t } from '../i18n/t';
 import { BackupNote } from '../ui/BackupNote';
 import { Folder, Logger, Overview, Right } from '../ui/icons';
+import { OperatorNote } from '../ui/OperatorNote';
 import { Stale } from '../ui/states';
 import { TopBar } from '../ui/TopBar';
 
@@ -54,6 +55,7 @@ export function ProjectShell() {
         >
           <LiveNote />
           <BackupNote />
+          <OperatorNote />
           <Outlet />
         </main>
       </div>

@@ -30,8 +30,20 @@ pub(super) fn access(error: AccessError) -> Problem {
             Problem::new(Code::RateLimited).retry_after(retry_after_s)
         }
         AccessError::LinkRefused => Problem::new(Code::LinkInvalid),
+        AccessError::WrongCode => Problem::field("code", error.to_string()),
+        AccessError::PasskeyRefused => Problem::new(Code::SignInFailed).detail(error.to_string()),
+        AccessError::NoPasskeysHere
+        | AccessError::LastFactor
+        | AccessError::PasswordTooShortAlone
+        | AccessError::TotpExists
+        | AccessError::TooMany
+        | AccessError::OtherPerson
+        | AccessError::MemberAlready
+        | AccessError::HasAccount => Problem::new(Code::Conflict).detail(error.to_string()),
         AccessError::Password(fault) => Problem::field("password", fault.to_string()),
-        AccessError::PersonUnknown | AccessError::KeyUnknown => Problem::new(Code::NotFound),
+        AccessError::PersonUnknown | AccessError::KeyUnknown | AccessError::NotFound => {
+            Problem::new(Code::NotFound)
+        }
         AccessError::InvalidEmail => Problem::field("email", "is not an e-mail address"),
         AccessError::InvalidName => Problem::field("name", error.to_string()),
         AccessError::RoleAbove(_) => Problem::field("role", "allows more than your own role"),

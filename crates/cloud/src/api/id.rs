@@ -7,7 +7,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use fieldkeep_protocol::{
-    ClaimId, DeploymentId, DeviceId, ElementId, KeyId, LocationId, PersonId, ProjectId, Timestamp,
+    ClaimId, DeploymentId, DeviceId, ElementId, InvitationId, KeyId, LocationId, PasskeyId,
+    PersonId, ProjectId, SessionId, Timestamp,
 };
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -46,6 +47,9 @@ named! {
     DeploymentId, "deployment", "dpl";
     KeyId, "key", "key";
     PersonId, "person", "usr";
+    SessionId, "session", "ses";
+    PasskeyId, "passkey", "pky";
+    InvitationId, "invitation", "inv";
 }
 
 /// An id in a body: a TypeID such as `elm_01h455vb4pex5vsknk084sn02q`.
@@ -69,6 +73,12 @@ pub type DeploymentRef = Id<DeploymentId>;
 pub type KeyRef = Id<KeyId>;
 /// A person's id in a body.
 pub type PersonRef = Id<PersonId>;
+/// A session's id in a body.
+pub type SessionRef = Id<SessionId>;
+/// A passkey's id in a body.
+pub type PasskeyRef = Id<PasskeyId>;
+/// An invitation's id in a body.
+pub type InvitationRef = Id<InvitationId>;
 
 impl<T> From<T> for Id<T> {
     fn from(id: T) -> Self {

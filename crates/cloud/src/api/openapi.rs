@@ -137,10 +137,11 @@ fn operation(row: &Row, sketch: Sketch) -> Operation {
     let mut refusals: Vec<&str> = Vec::new();
     match row.needs {
         Needs::Nobody => {}
-        Needs::SignedIn => refusals.extend(["401"]),
-        Needs::Operator => refusals.extend(["401", "403"]),
-        Needs::Read => refusals.extend(["401", "404"]),
-        Needs::Audit | Needs::Write | Needs::Admin => refusals.extend(["401", "403", "404"]),
+        Needs::Arriving => refusals.extend(["401"]),
+        Needs::Arrived | Needs::SignedIn | Needs::Operator => refusals.extend(["401", "403"]),
+        Needs::Read | Needs::Audit | Needs::Write | Needs::Admin => {
+            refusals.extend(["401", "403", "404"])
+        }
     }
     if reads_input {
         refusals.extend(["400", "422"]);
@@ -155,7 +156,7 @@ fn operation(row: &Row, sketch: Sketch) -> Operation {
     let mut operation = OperationBuilder::new()
         .operation_id(Some(row.operation.clone()))
         .summary(Some(row.summary))
-        .description(Some(format!("Needs: {}.", row.needs.words())))
+        .description(Some(format!("Needs: {}.", row.asks())))
         .tag(tag(row.path))
         .request_body(sketch.body)
         .responses(responses.build());

@@ -12,14 +12,17 @@ mod completeness;
 mod deployments;
 mod devices;
 mod elements;
+mod factors;
 mod health;
 mod instance;
+mod invitations;
 mod live;
 mod locations;
 mod people;
 mod points;
 mod projects;
 mod retention;
+mod sessions;
 mod tables;
 
 use fieldkeep_protocol::LocationId;
@@ -54,6 +57,7 @@ macro_rules! project {
 #[must_use]
 pub fn table() -> Vec<Row> {
     let mut rows = public();
+    rows.extend(on_the_way_in());
     rows.extend(signed_in());
     rows.extend(described());
     rows.extend(measured());
@@ -81,6 +85,133 @@ fn public() -> Vec<Row> {
             v1!("/auth/sign-in"),
             auth::sign_in,
             "Sign in with a password",
+        ),
+        door(
+            POST,
+            v1!("/auth/passkey/challenge"),
+            factors::sign_in_challenge,
+            "A challenge for signing in with a passkey",
+        ),
+        door(
+            POST,
+            v1!("/auth/passkey"),
+            factors::sign_in,
+            "Sign in with a passkey",
+        ),
+        door(
+            POST,
+            v1!("/auth/invitation"),
+            invitations::offer,
+            "What an invitation offers",
+        ),
+        door(
+            POST,
+            v1!("/auth/invitation/accept"),
+            invitations::accept,
+            "Accept an invitation as somebody new",
+        ),
+    ]
+}
+
+/// The caller's own way in: password, second factors, sessions.
+fn on_the_way_in() -> Vec<Row> {
+    vec![
+        door(
+            POST,
+            v1!("/auth/second-factor"),
+            factors::second_factor,
+            "Show my second factor",
+        ),
+        door(
+            POST,
+            v1!("/auth/second-factor/challenge"),
+            factors::challenge,
+            "A challenge for showing a passkey of mine",
+        ),
+        door(
+            POST,
+            v1!("/auth/prove"),
+            factors::prove,
+            "Prove once more who I am",
+        ),
+        door(
+            GET,
+            v1!("/auth/factors"),
+            factors::list,
+            "My second factors",
+        ),
+        door(
+            POST,
+            v1!("/auth/totp"),
+            factors::begin_totp,
+            "Begin an authenticator app",
+        ),
+        door(
+            POST,
+            v1!("/auth/totp/confirm"),
+            factors::confirm_totp,
+            "Confirm an authenticator app",
+        ),
+        door(
+            DELETE,
+            v1!("/auth/totp"),
+            factors::remove_totp,
+            "Remove my authenticator app",
+        ),
+        door(
+            POST,
+            v1!("/auth/passkeys/challenge"),
+            factors::begin_passkey,
+            "A challenge for making a passkey",
+        ),
+        door(
+            POST,
+            v1!("/auth/passkeys"),
+            factors::add_passkey,
+            "Keep a passkey that was made",
+        ),
+        door(
+            PATCH,
+            v1!("/auth/passkeys/{passkey}"),
+            factors::rename_passkey,
+            "Give a passkey of mine another name",
+        ),
+        door(
+            DELETE,
+            v1!("/auth/passkeys/{passkey}"),
+            factors::remove_passkey,
+            "Remove a passkey of mine",
+        ),
+        door(
+            POST,
+            v1!("/auth/recovery-codes"),
+            factors::recovery_codes,
+            "Make my recovery codes anew",
+        ),
+        door(
+            POST,
+            v1!("/auth/recovery-codes/kept"),
+            factors::codes_kept,
+            "Note that my recovery codes are printed",
+        ),
+        door(GET, v1!("/auth/sessions"), sessions::list, "My sessions"),
+        door(
+            DELETE,
+            v1!("/auth/sessions/{session}"),
+            sessions::end,
+            "End a session of mine",
+        ),
+        door(
+            POST,
+            v1!("/auth/sessions/end-others"),
+            sessions::end_others,
+            "End every session of mine but this one",
+        ),
+        door(
+            POST,
+            v1!("/auth/invitation/join"),
+            invitations::join,
+            "Accept an invitation as who I am",
         ),
     ]
 }
@@ -288,6 +419,30 @@ fn described() -> Vec<Row> {
             "End a deployment",
         ),
         door(GET, project!("/members"), people::members, "Members"),
+        door(
+            GET,
+            project!("/invitations"),
+            invitations::list,
+            "Invitations",
+        ),
+        door(
+            POST,
+            project!("/invitations"),
+            invitations::create,
+            "Invite somebody",
+        ),
+        door(
+            POST,
+            project!("/invitations/{invitation}/resend"),
+            invitations::resend,
+            "Send an invitation again",
+        ),
+        door(
+            DELETE,
+            project!("/invitations/{invitation}"),
+            invitations::revoke,
+            "Revoke an invitation",
+        ),
         door(GET, project!("/keys"), people::keys, "API keys"),
         door(
             POST,

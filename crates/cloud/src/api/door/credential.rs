@@ -16,21 +16,43 @@ const OWN_PAGE: &str = "x-fieldkeep";
 
 /// Who is there.
 pub(super) async fn signed_in(app: &App, head: &Parts) -> Result<SignedIn, Problem> {
+    let shown = shown(app, head)?;
+    let actor = app.access.actor(&shown.credential).await.map_err(denied)?;
+    shown.checked(actor, head)
+}
+
+/// A credential that a request shows; nothing is known of it yet.
+pub(super) struct Shown {
+    pub(super) credential: Credential,
+    from_cookie: bool,
+}
+
+impl Shown {
+    /// The key that the credential opened, unless a foreign page made the browser send it.
+    pub(super) fn checked<K>(&self, key: K, head: &Parts) -> Result<K, Problem> {
+        if self.from_cookie && !is_safe(&head.method) {
+            let own = head.headers.get(OWN_PAGE).is_some_and(|value| value == "1");
+            if !own {
+                return Err(Problem::new(Code::CrossSite)
+                    .detail("a write with a cookie needs the header X-Fieldkeep: 1"));
+            }
+            same_origin(head)?;
+        }
+        Ok(key)
+    }
+}
+
+/// The credential of a request.
+pub(super) fn shown(app: &App, head: &Parts) -> Result<Shown, Problem> {
     let (credential, from_cookie) = match head.headers.get(header::AUTHORIZATION) {
         Some(value) => (value.to_str().ok().and_then(Credential::bearer), false),
         None => (cookie(&head.headers, app.cookie()), true),
     };
     let credential = credential.ok_or(Problem::new(Code::Unauthenticated))?;
-    let actor = app.access.actor(&credential).await.map_err(denied)?;
-    if from_cookie && !is_safe(&head.method) {
-        let own = head.headers.get(OWN_PAGE).is_some_and(|value| value == "1");
-        if !own {
-            return Err(Problem::new(Code::CrossSite)
-                .detail("a write with a cookie needs the header X-Fieldkeep: 1"));
-        }
-        same_origin(head)?;
-    }
-    Ok(actor)
+    Ok(Shown {
+        credential,
+        from_cookie,
+    })
 }
 
 /// Refuses a write that the browser says came from elsewhere. Programs send neither header and pass.

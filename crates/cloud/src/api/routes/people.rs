@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::auth::RoleWord;
-use crate::access::{Admin, ApiKey, Audit, Locations, NewApiKey, Session};
+use crate::access::{Admin, ApiKey, Audit, Fresh, Locations, NewApiKey, Session};
 use crate::api::App;
 use crate::api::door::{At, Body, Created, Empty, Json, Query};
 use crate::api::fault::access;
@@ -68,7 +68,7 @@ fn show(key: ApiKey) -> KeyView {
     }
 }
 
-fn places(locations: &Locations) -> Option<Vec<LocationRef>> {
+pub(super) fn places(locations: &Locations) -> Option<Vec<LocationRef>> {
     match locations {
         Locations::All => None,
         Locations::Only(set) => Some(set.iter().copied().map(Id).collect()),
@@ -91,7 +91,7 @@ pub(super) async fn keys(
 
 /// Makes an API key.
 pub(super) async fn create_key(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     Body(order): Body<KeyOrder>,
 ) -> Result<Created<MadeKey>, Problem> {
@@ -119,7 +119,7 @@ pub(super) async fn create_key(
 
 /// Revokes an API key, at once.
 pub(super) async fn revoke_key(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     At(key): At<KeyId>,
 ) -> Result<Empty, Problem> {

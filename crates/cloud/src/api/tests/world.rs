@@ -5,12 +5,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use fieldkeep_protocol::{
-    ClaimId, DeploymentId, DeviceId, ElementId, LocationId, PersonId, ProjectId, Timestamp,
+    ClaimId, DeploymentId, DeviceId, ElementId, InvitationId, LocationId, PersonId, ProjectId,
+    Timestamp,
 };
 use fieldkeep_store::{Options, Store};
 use http::{Request, Response, header};
@@ -22,7 +24,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-use crate::access::{Access, Locations, NewApiKey, Role, Task, system};
+use crate::access::{Access, Locations, NewApiKey, NewInvitation, Role, Task, system};
 use crate::api::{Rooms, router};
 use crate::backup::Backup;
 use crate::clock::{Clock, Hands};
@@ -67,6 +69,7 @@ pub(super) struct World {
     pub(super) revoked: String,
     pub(super) expired: String,
     cookie: String,
+    spare: AtomicU32,
     _folder: TempDir,
 }
 
@@ -80,12 +83,14 @@ pub(super) enum Who {
     Stranger,
     Operator,
     Limited,
+    /// An administrator who proved long ago who they are.
+    Stale,
     Person(Role),
     Key(Role),
 }
 
 impl Who {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::None,
         Self::Garbage,
         Self::Expired,
@@ -93,6 +98,7 @@ impl Who {
         Self::Stranger,
         Self::Operator,
         Self::Limited,
+        Self::Stale,
         Self::Person(Role::Viewer),
         Self::Person(Role::Auditor),
         Self::Person(Role::Editor),
@@ -113,6 +119,7 @@ impl Who {
             Self::Stranger => "stranger".to_owned(),
             Self::Operator => "operator".to_owned(),
             Self::Limited => "limited".to_owned(),
+            Self::Stale => "stale".to_owned(),
             Self::Person(role) => role.name().to_owned(),
             Self::Key(role) => format!("key:{}", role.name()),
         }
@@ -198,6 +205,7 @@ impl World {
             db,
             stopping,
         });
+        access.announce("localhost", "localhost:8443");
         let mut world = Self {
             router,
             cookie: access.cookie_name(),
@@ -213,6 +221,7 @@ impl World {
             device,
             revoked: String::new(),
             expired: String::new(),
+            spare: AtomicU32::new(0),
             _folder: folder,
         };
         world.populate().await;
@@ -224,6 +233,7 @@ impl World {
         for who in Who::ALL {
             let role_and_place = match who {
                 Who::Person(role) => Some((ours, role, Locations::All)),
+                Who::Stale => Some((ours, Role::Administrator, Locations::All)),
                 Who::Limited => Some((ours, Role::Viewer, Locations::only([self.here]))),
                 Who::Stranger => Some((self.theirs.project, Role::Administrator, Locations::All)),
                 Who::Operator => None,
@@ -291,6 +301,26 @@ impl World {
             .id
     }
 
+    /// An invitation of ours that a request may use up, and its token.
+    pub(super) async fn spare_invitation(&self) -> (InvitationId, String) {
+        let session = system(Task::AdminCommand).project(self.ours.project);
+        let number = self.spare.fetch_add(1, Ordering::Relaxed);
+        let new = NewInvitation {
+            email: format!("guest{number}@example.org"),
+            role: Role::Viewer,
+            locations: Locations::All,
+            until: None,
+        };
+        let (invitation, link) = self
+            .access
+            .invite(&session.grant(), "ours", new)
+            .await
+            .unwrap();
+        // Revoked or not, there may be only so many at once.
+        let link = link.unwrap();
+        (invitation.id, link.split_once('#').unwrap().1.to_owned())
+    }
+
     /// A location of ours that a request may remove.
     pub(super) async fn spare_location(&self) -> LocationId {
         let session = system(Task::AdminCommand).project(self.ours.project);
@@ -313,8 +343,7 @@ impl World {
 
     /// A session of a person, by a link.
     pub(super) async fn session(&self, who: Who) -> String {
-        let token = self.link(who).await;
-        self.access.redeem_link(&token).await.unwrap().cookie
+        self.access.full_session(&who.email()).await.unwrap()
     }
 
     /// A person's id.
@@ -337,6 +366,11 @@ impl World {
             Who::Revoked => return bearer(request, &self.revoked),
             Who::Key(role) => return bearer(request, &self.make_key(role).await.1),
             Who::Expired => self.expired.clone(),
+            Who::Stale => {
+                let cookie = self.session(who).await;
+                self.access.grow_stale(&cookie).await.unwrap();
+                cookie
+            }
             Who::Stranger | Who::Operator | Who::Limited | Who::Person(_) => {
                 self.session(who).await
             }
