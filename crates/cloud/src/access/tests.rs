@@ -4,6 +4,7 @@ mod api_keys;
 mod factors;
 mod invitations;
 mod roles;
+mod timing;
 
 use std::time::Duration;
 

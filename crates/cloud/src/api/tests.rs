@@ -4,6 +4,7 @@ mod clocks;
 mod door;
 mod matrix;
 mod measurements;
+mod people;
 mod retention;
 mod samples;
 mod tables;
