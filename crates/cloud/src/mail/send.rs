@@ -8,6 +8,7 @@ use lettre::message::header::ContentType;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::{Letter, MailError};
@@ -15,6 +16,7 @@ use crate::config::{self, MailTls};
 
 /// How long one letter may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+const SILENT: &str = "the mail server does not answer any more";
 
 /// Sends letters to one mail server.
 pub struct Sender {
@@ -83,10 +85,11 @@ impl Sender {
     /// # Errors
     /// What it said, or why it could not be reached.
     pub async fn try_out(&self) -> Result<(), String> {
-        match self.transport.test_connection().await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err("it does not answer as a mail server".to_owned()),
-            Err(error) => Err(said(&error)),
+        match timeout(PATIENCE, self.transport.test_connection()).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err("it does not answer as a mail server".to_owned()),
+            Ok(Err(error)) => Err(said(&error)),
+            Err(_) => Err(SILENT.to_owned()),
         }
     }
 
@@ -106,9 +109,14 @@ impl Sender {
             .header(ContentType::TEXT_PLAIN)
             .body(letter.text.clone())
             .map_err(|error| unsendable(error.to_string()))?;
-        match self.transport.send(message).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Refused {
+        // A server that stops answering must not keep every other letter.
+        match timeout(PATIENCE, self.transport.send(message)).await {
+            Ok(Ok(_)) => Ok(()),
+            Err(_) => Err(Refused {
+                for_good: false,
+                reason: SILENT.to_owned(),
+            }),
+            Ok(Err(error)) => Err(Refused {
                 for_good: error.is_permanent(),
                 reason: said(&error),
             }),

@@ -41,7 +41,7 @@ class Handler:
 
 def check(server, session, envelope, mechanism, data):
     right = data.login == user.encode() and data.password == password.encode()
-    return AuthResult(success=right, auth_data=user)
+    return AuthResult(success=right, handled=False, auth_data=user)
 
 
 def session():
