@@ -31,7 +31,7 @@ class Handler:
                     "subject": letter["subject"],
                     "text": letter.get_content(),
                     "tls": session.ssl is not None or how == "implicit",
-                    "login": str(session.login_data),
+                    "login": str(session.auth_data),
                 }
             ),
             flush=True,
