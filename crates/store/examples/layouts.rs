@@ -10,6 +10,8 @@ use fieldkeep_store::sql::{Database, DatabaseKey, Migration, Value};
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const GROUP: i64 = 256;
+/// Groups after which the deferred layout enters its rows in the large indexes.
+const PLACED: i64 = 64;
 /// A batch of 60 records of 10 channels, sealed.
 const PAYLOAD: usize = 397;
 const INSERT: &str = "INSERT INTO batch (id, project, stream, first, count, branch, hash, prev, from_us, span_us, \
@@ -21,7 +23,7 @@ macro_rules! table {
             "CREATE TABLE batch (id INTEGER PRIMARY KEY, project bigint NOT NULL, stream bigint NOT NULL, \
              first bigint NOT NULL, count bigint NOT NULL, branch bigint NOT NULL, hash bytea NOT NULL, prev bytea, \
              from_us bigint NOT NULL, span_us bigint NOT NULL, received_us bigint NOT NULL, revision bigint NOT NULL, \
-             held boolean NOT NULL, key_id bigint NOT NULL, counter bigint NOT NULL, payload bytea NOT NULL);",
+             held boolean NOT NULL, key_id bigint NOT NULL, counter bigint NOT NULL, payload bytea NOT NULL, placed boolean NOT NULL DEFAULT false);",
             $indexes
         )
     };
@@ -33,6 +35,15 @@ const TODAY: &str = table!(
     "CREATE UNIQUE INDEX batch_record ON batch (project, stream, first, branch); \
      CREATE INDEX batch_time ON batch (project, stream, held, from_us, span_us, first, count, branch);"
 );
+const HOUR: &str =
+    table!("CREATE INDEX batch_time ON batch (project, from_us / 3600000000, stream, first, branch);");
+const DAY: &str =
+    table!("CREATE INDEX batch_time ON batch (project, from_us / 86400000000, stream, first, branch);");
+const DEFERRED: &str = table!(
+    "CREATE INDEX batch_record ON batch (project, stream, first, branch) WHERE placed = true; \
+     CREATE INDEX batch_time ON batch (project, stream, held, from_us, span_us, first, count, branch) WHERE placed = true; \
+     CREATE INDEX batch_fresh ON batch (project, stream, first, branch) WHERE placed = false;"
+);
 const NONE: &str = table!("");
 
 #[tokio::main(flavor = "current_thread")]
@@ -40,39 +51,28 @@ async fn main() -> Outcome<()> {
     let groups: i64 = std::env::args()
         .nth(1)
         .map_or(Ok(200), |text| text.parse())?;
+    let only = std::env::args().nth(2);
     for (name, schema, streams, payload, packed) in [
-        (
-            "row a batch, both indexes (today)",
-            TODAY,
-            256,
-            PAYLOAD,
-            false,
-        ),
-        (
-            "row a batch, no covering index",
-            RECORD,
-            256,
-            PAYLOAD,
-            false,
-        ),
-        ("row a batch, no index", NONE, 256, PAYLOAD, false),
-        ("one packed row a commit", NONE, 256, PAYLOAD, true),
-        (
-            "row a batch, both indexes, 8,192 devices",
-            TODAY,
-            8_192,
-            PAYLOAD,
-            false,
-        ),
-        (
-            "row a record (80 bytes), both indexes",
-            TODAY,
-            8_192,
-            80,
-            false,
-        ),
-        ("records packed, one row a commit", NONE, 8_192, 80, true),
+        ("both", TODAY, 256, PAYLOAD, false),
+        ("record", RECORD, 256, PAYLOAD, false),
+        ("hour", HOUR, 256, PAYLOAD, false),
+        ("day", DAY, 256, PAYLOAD, false),
+        ("deferred", DEFERRED, 256, PAYLOAD, false),
+        ("none", NONE, 256, PAYLOAD, false),
+        ("packed", NONE, 256, PAYLOAD, true),
+        ("both8", TODAY, 8_192, PAYLOAD, false),
+        ("record8", RECORD, 8_192, PAYLOAD, false),
+        ("hour8", HOUR, 8_192, PAYLOAD, false),
+        ("day8", DAY, 8_192, PAYLOAD, false),
+        ("deferred8", DEFERRED, 8_192, PAYLOAD, false),
+        ("single-both", TODAY, 256, 80, false),
+        ("single-deferred", DEFERRED, 256, 80, false),
+        ("single-none", NONE, 256, 80, false),
+        ("single-packed", NONE, 256, 80, true),
     ] {
+        if only.as_deref().is_some_and(|only| only != name) {
+            continue;
+        }
         measure(name, schema, groups, streams, payload, packed).await?;
     }
     Ok(())
@@ -154,6 +154,14 @@ async fn measure(
         } else {
             let values: Vec<Value<'_>> = (0..GROUP).flat_map(row).collect();
             transaction.insert_rows(INSERT, "", 16, &values).await?;
+        }
+        if name.contains("deferred") && (group + 1) % PLACED == 0 {
+            transaction
+                .execute(
+                    "UPDATE batch SET placed = true WHERE id > $1 AND placed = false",
+                    &[((group + 1 - PLACED) * GROUP).into()],
+                )
+                .await?;
         }
         transaction.commit().await?;
     }
