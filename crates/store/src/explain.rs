@@ -169,7 +169,10 @@ impl Inner {
                      lag(from_us + span_us) OVER (ORDER BY first) AS before_to \
                    FROM hot WHERE project = $1 AND stream = $2 AND held = false) AS pairs \
                  WHERE first > before_end ORDER BY first",
-                &[stream.identity.project.number.into(), stream.identity.id.into()],
+                &[
+                    stream.identity.project.number.into(),
+                    stream.identity.id.into(),
+                ],
             )
             .await?;
         let mut breaks = Vec::with_capacity(rows.len());

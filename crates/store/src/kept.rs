@@ -56,7 +56,11 @@ pub(crate) async fn ends(
     rows.iter()
         .map(|row| {
             let branch = u32::try_from(row.i64(1)?).unwrap_or(u32::MAX);
-            Ok((row.i64(0)?.cast_unsigned() + 1, branch, print(row.bytes(2)?)))
+            Ok((
+                row.i64(0)?.cast_unsigned() + 1,
+                branch,
+                print(row.bytes(2)?),
+            ))
         })
         .collect()
 }

@@ -192,7 +192,8 @@ impl Inner {
             let is_linked = row.bool(3)?
                 || match before {
                     Some(before) => {
-                        kept::holds(&self.database, stream, before, before, print(row.bytes(2)?)).await?
+                        kept::holds(&self.database, stream, before, before, print(row.bytes(2)?))
+                            .await?
                     }
                     None => false,
                 };

@@ -67,11 +67,11 @@ async fn caller(store: Store, batches: Arc<Vec<(u8, u64, Vec<u8>)>>, seed: u64, 
         .await;
         match answer {
             Some(Ok(_)) => {
-                heard
-                    .acknowledged
-                    .lock()
-                    .unwrap()
-                    .insert((*device, *first, print(&batch::hash(bytes))));
+                heard.acknowledged.lock().unwrap().insert((
+                    *device,
+                    *first,
+                    print(&batch::hash(bytes)),
+                ));
             }
             None => {}
             Some(Err(AppendError::Full(_))) => {
