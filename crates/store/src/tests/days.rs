@@ -172,6 +172,57 @@ async fn a_file_from_before_is_the_same_after_its_upgrade() {
 }
 
 #[tokio::test]
+async fn a_day_that_was_removed_with_its_rows_is_listed_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let names = table(5, 1, &["level"], 0);
+    store
+        .append_channels(origin(1), &names, received())
+        .await
+        .unwrap();
+    let days = |store: Store| async move {
+        let sql = "SELECT day FROM stream_day ORDER BY day";
+        let rows = store.inner.database.fetch_all(sql, &[]).await.unwrap();
+        let days: Vec<i64> = rows.iter().map(|row| row.i64(0).unwrap()).collect();
+        days
+    };
+    let today = START / (DAY * SECOND);
+    let tomorrow = u64::try_from(DAY).unwrap();
+    for first in [0, tomorrow, 10] {
+        let bytes = simple(5, first, [0; 32], &[1.0; 10]);
+        store.append(origin(1), &bytes, received()).await.unwrap();
+    }
+    assert_eq!(days(store.clone()).await, [today, today + 1]);
+    let device = store.inner.open_device(origin(1)).await.unwrap();
+    let streams = device.streams(&store.inner.database).await.unwrap();
+    let mut transaction = store.inner.database.begin().await.unwrap();
+    transaction
+        .execute("DELETE FROM batch WHERE first < 20", &[])
+        .await
+        .unwrap();
+    let whole = (START, START + 2 * DAY * SECOND);
+    crate::days::unlist(&mut transaction, &device, &streams, whole)
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(
+        days(store.clone()).await,
+        [today + 1],
+        "that of a row stays"
+    );
+
+    let bytes = simple(5, 20, [0; 32], &[2.0; 10]);
+    store.append(origin(1), &bytes, received()).await.unwrap();
+    assert_eq!(days(store.clone()).await, [today, today + 1]);
+    let page = store
+        .scan(project(1), &[source(1, "level")], FOREVER, None, 100)
+        .await
+        .unwrap();
+    assert_eq!(page.points.len(), 20);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn rows_of_a_stream_are_found_by_day_and_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
