@@ -7,6 +7,7 @@
 
 mod api_keys;
 mod grant;
+mod history;
 mod members;
 mod password;
 mod people;
@@ -29,6 +30,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::db::{Db, SqlError};
 use crate::keys::{Keys, KeysError, Unsealable};
+use crate::trail::{Origin, Trail, TrailError};
 
 pub use api_keys::{ApiKey, NewApiKey};
 pub use grant::{
@@ -127,6 +129,21 @@ pub enum AccessError {
     Failed(#[from] Failure),
 }
 
+impl From<TrailError> for Failure {
+    fn from(error: TrailError) -> Self {
+        match error {
+            TrailError::Sql(error) => Self::Sql(error),
+            TrailError::Keys(error) => Self::Keys(error),
+        }
+    }
+}
+
+impl From<TrailError> for AccessError {
+    fn from(error: TrailError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
 impl From<SqlError> for AccessError {
     fn from(error: SqlError) -> Self {
         Self::Failed(error.into())
@@ -172,6 +189,7 @@ struct Inner {
     keys: Keys,
     clock: Clock,
     rules: config::Sessions,
+    trail: Trail,
     passwords: password::Hasher,
     throttle: throttle::Throttle,
 }
@@ -188,14 +206,21 @@ impl Access {
         rules: &config::Sessions,
     ) -> Result<Self, Failure> {
         let throttle = throttle::Throttle::new(clock.clone(), rules);
+        let trail = Trail::new(db.clone(), keys.clone(), clock.clone());
         Ok(Self(Arc::new(Inner {
             db,
             keys,
             clock,
             rules: rules.clone(),
+            trail,
             passwords: password::Hasher::start().await?,
             throttle,
         })))
+    }
+
+    /// The instance's one trail. Rooms that change something write into it, and doors note what they refuse.
+    pub fn trail(&self) -> &Trail {
+        &self.0.trail
     }
 
     /// The session cookie's name, which differs between installations on one host.
@@ -203,14 +228,18 @@ impl Access {
         format!("__Host-fk-{}", self.0.keys.instance_id().short())
     }
 
-    /// Who shows this credential.
+    /// Who shows this credential, in the request from `origin`.
     ///
     /// # Errors
     /// [`Denied::Unauthenticated`] alike for unknown, expired, revoked and malformed ones.
-    pub async fn actor(&self, credential: &Credential) -> Result<SignedIn, Denied> {
+    pub async fn actor(
+        &self,
+        credential: &Credential,
+        origin: &Origin,
+    ) -> Result<SignedIn, Denied> {
         match credential {
-            Credential::Cookie(token) => self.session_holder(token).await,
-            Credential::Bearer(secret) => self.api_key_holder(secret).await,
+            Credential::Cookie(token) => self.session_holder(token, origin).await,
+            Credential::Bearer(secret) => self.api_key_holder(secret, origin).await,
         }
     }
 

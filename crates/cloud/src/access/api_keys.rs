@@ -12,6 +12,7 @@ use super::roles::Role;
 use super::{Access, AccessError, Denied, Failure};
 use crate::db::Row;
 use crate::keys::{SealingKey, hex, new_id, random};
+use crate::trail::Origin;
 
 const MARK: &str = "fk_";
 /// `fk_` and 256 bits in hexadecimal.
@@ -192,7 +193,11 @@ impl Access {
         Ok(())
     }
 
-    pub(super) async fn api_key_holder(&self, secret: &str) -> Result<SignedIn, Denied> {
+    pub(super) async fn api_key_holder(
+        &self,
+        secret: &str,
+        origin: &Origin,
+    ) -> Result<SignedIn, Denied> {
         if secret.len() != LENGTH || !secret.starts_with(MARK) {
             return Err(Denied::Unauthenticated);
         }
@@ -201,7 +206,7 @@ impl Access {
             .0
             .db
             .fetch_optional(
-                "SELECT project, id, used_us FROM api_key WHERE hash = $1
+                "SELECT project, id, used_us, prefix FROM api_key WHERE hash = $1
                  AND revoked_us IS NULL AND (expires_us IS NULL OR expires_us > $2)",
                 &[(&self.api_key_hash(secret)).into(), now.into()],
             )
@@ -219,18 +224,23 @@ impl Access {
                 )
                 .await?;
         }
-        Ok(SignedIn(Holder::ApiKey { project, key }))
+        Ok(SignedIn::new(
+            Holder::ApiKey { project, key },
+            row.text(3)?,
+            origin,
+        ))
     }
 
     /// The holder, if the key is neither revoked nor expired.
     pub(super) async fn api_key_alive(
         &self,
+        who: &SignedIn,
         project: ProjectId,
         key: KeyId,
     ) -> Result<SignedIn, Denied> {
         self.api_key_standing(project, key)
             .await?
-            .map(|_| SignedIn(Holder::ApiKey { project, key }))
+            .map(|_| who.clone())
             .ok_or(Denied::Unauthenticated)
     }
 

@@ -42,7 +42,7 @@ impl Access {
     /// The caller's projects; for an API key, its own.
     pub async fn memberships(&self, who: &SignedIn) -> Result<Vec<Membership>, Failure> {
         let now = self.0.clock.now().as_micros();
-        match &who.0 {
+        match &who.holder {
             Holder::Person { person, .. } => {
                 let values = [person.as_bytes().into(), now.into()];
                 let rows = self.0.db.fetch_all(MINE, &values).await?;
@@ -101,7 +101,7 @@ impl Access {
         who: &SignedIn,
         project: ProjectId,
     ) -> Result<Option<Standing>, Failure> {
-        match &who.0 {
+        match &who.holder {
             Holder::Person { person, .. } => {
                 let values = [
                     person.as_bytes().into(),

@@ -7,6 +7,7 @@ use super::sessions::{Cause, Started, token};
 use super::{Access, AccessError, Failure, PasswordFault, password};
 use crate::db::{Row, Transaction};
 use crate::keys::new_id;
+use crate::trail::Origin;
 
 const LINK_US: i64 = 15 * 60 * 1_000_000;
 const EMAIL_LONGEST: usize = 254;
@@ -30,7 +31,7 @@ pub struct Person {
 impl Access {
     /// The signed-in person; None for an API key.
     pub async fn me(&self, who: &SignedIn) -> Result<Option<Person>, Failure> {
-        let Holder::Person { person, .. } = &who.0 else {
+        let Holder::Person { person, .. } = &who.holder else {
             return Ok(None);
         };
         self.person(*person).await
@@ -84,7 +85,7 @@ impl Access {
     ///
     /// # Errors
     /// [`AccessError::LinkRefused`] alike for unknown, used and expired ones.
-    pub async fn redeem_link(&self, secret: &str) -> Result<Started, AccessError> {
+    pub async fn redeem_link(&self, secret: &str, origin: &Origin) -> Result<Started, AccessError> {
         let hash = self
             .0
             .keys
@@ -127,7 +128,7 @@ impl Access {
             .await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "signed in by link");
-        self.started(cookie).await
+        self.started(cookie, origin).await
     }
 
     /// Sets the caller's password and ends their other sessions. The current password is asked for, unless there is
@@ -140,7 +141,7 @@ impl Access {
     ) -> Result<(), AccessError> {
         let Holder::Person {
             person, session, ..
-        } = &who.0
+        } = &who.holder
         else {
             return Err(AccessError::NotAPerson);
         };

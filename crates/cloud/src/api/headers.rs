@@ -11,6 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tracing::Instrument as _;
 
 use super::problem::{Code, Pending, Problem};
+use crate::pki::Peer;
+use crate::trail::Origin;
 
 /// Where clients find the request id.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -43,7 +45,13 @@ impl RequestId {
 pub(super) async fn outermost(mut request: Request, next: Next) -> Response {
     let id = RequestId::new();
     let method = request.method().clone();
+    let address = request
+        .extensions()
+        .get::<Peer>()
+        .map(|peer| peer.address.ip());
+    let origin = Origin::new(address, Some(id.0.clone()));
     request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(origin);
     let path = request
         .extensions()
         .get::<MatchedPath>()

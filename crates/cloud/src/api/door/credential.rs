@@ -10,6 +10,7 @@ use super::key::denied;
 use crate::access::{Credential, SignedIn};
 use crate::api::App;
 use crate::api::problem::{Code, Problem};
+use crate::trail::Origin;
 
 /// The header that a foreign page cannot send without asking first, and CORS is closed.
 const OWN_PAGE: &str = "x-fieldkeep";
@@ -21,7 +22,11 @@ pub(super) async fn signed_in(app: &App, head: &Parts) -> Result<SignedIn, Probl
         None => (cookie(&head.headers, app.cookie()), true),
     };
     let credential = credential.ok_or(Problem::new(Code::Unauthenticated))?;
-    let actor = app.access.actor(&credential).await.map_err(denied)?;
+    let actor = app
+        .access
+        .actor(&credential, &origin(head))
+        .await
+        .map_err(denied)?;
     if from_cookie && !is_safe(&head.method) {
         let own = head.headers.get(OWN_PAGE).is_some_and(|value| value == "1");
         if !own {
@@ -31,6 +36,11 @@ pub(super) async fn signed_in(app: &App, head: &Parts) -> Result<SignedIn, Probl
         same_origin(head)?;
     }
     Ok(actor)
+}
+
+/// The request, as the outermost layer knows it.
+pub(super) fn origin(head: &Parts) -> Origin {
+    head.extensions.get::<Origin>().cloned().unwrap_or_default()
 }
 
 /// Refuses a write that the browser says came from elsewhere. Programs send neither header and pass.

@@ -71,7 +71,7 @@ impl Key for Nobody {
     async fn take(_app: &App, head: &Head) -> Result<Self, Problem> {
         // A foreign page must not sign a visitor in as somebody else.
         credential::same_origin(&head.parts)?;
-        Ok(Self::admit())
+        Ok(Self::admit(credential::origin(&head.parts)))
     }
 }
 

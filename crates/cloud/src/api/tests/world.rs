@@ -34,6 +34,7 @@ use crate::pki::{DeviceSession, Endpoints, NewClaim, Peer, Pki};
 use crate::projects::{ElementKind, NewDeployment, NewElement, NewLocation, Projects, ValueKind};
 use crate::series::Series;
 use crate::space::Space;
+use crate::trail::Origin;
 
 /// 2026-03-01T12:00:00Z
 pub(super) const START: Timestamp = Timestamp::from_micros(1_772_366_400_000_000);
@@ -314,13 +315,21 @@ impl World {
     /// A session of a person, by a link.
     pub(super) async fn session(&self, who: Who) -> String {
         let token = self.link(who).await;
-        self.access.redeem_link(&token).await.unwrap().cookie
+        self.access
+            .redeem_link(&token, &Origin::here())
+            .await
+            .unwrap()
+            .cookie
     }
 
     /// A person's id.
     pub(super) async fn person(&self, who: Who) -> PersonId {
         let token = self.link(who).await;
-        let started = self.access.redeem_link(&token).await.unwrap();
+        let started = self
+            .access
+            .redeem_link(&token, &Origin::here())
+            .await
+            .unwrap();
         started.who.actor().person().unwrap()
     }
 
