@@ -162,6 +162,34 @@ impl Pki {
         Ok(claims)
     }
 
+    /// Claims that a person made, that no device has used and that are still good.
+    pub async fn open_claims_of(
+        &self,
+        grant: &Grant<'_, Read>,
+        person: PersonId,
+    ) -> Result<Vec<Claim>, PkiError> {
+        let rows = self
+            .0
+            .db
+            .fetch_all(
+                "SELECT id FROM claim WHERE project = $1 AND created_by = $2 AND used_us IS NULL
+                 AND expires_us > $3",
+                &[
+                    grant.project().as_bytes().into(),
+                    person.as_bytes().into(),
+                    self.0.clock.now().as_micros().into(),
+                ],
+            )
+            .await?;
+        let mut open = Vec::with_capacity(rows.len());
+        for row in &rows {
+            open.push(ClaimId::from_bytes(row.array(0)?));
+        }
+        let mut claims = self.claims(grant).await?;
+        claims.retain(|claim| open.contains(&claim.id));
+        Ok(claims)
+    }
+
     /// Withdraws a claim that no device has used.
     ///
     /// # Errors
