@@ -27,22 +27,38 @@ CREATE INDEX trail_object ON trail (project, object, id);
 ALTER TABLE membership ADD COLUMN emergency boolean NOT NULL DEFAULT false;
 
 -- Every membership there ever was: what a person became (role), or that they are no member any more (no role).
--- locations are ids one after the other; NULL is the whole project.
 CREATE TABLE membership_change (
     project bytea NOT NULL REFERENCES project (id),
     id bigint NOT NULL,
     person bytea NOT NULL,
     at_us bigint NOT NULL,
     role text,
-    locations bytea,
+    all_locations boolean NOT NULL,
     until_us bigint,
     emergency boolean NOT NULL,
-    by_kind text NOT NULL,
-    by_id text NOT NULL,
+    by_person bytea,
     PRIMARY KEY (project, id)
 );
 
 CREATE INDEX membership_change_person ON membership_change (project, person, id);
+
+CREATE TABLE membership_change_location (
+    project bytea NOT NULL,
+    id bigint NOT NULL,
+    location bytea NOT NULL,
+    PRIMARY KEY (project, id, location)
+);
+
+-- What there is already begins the history.
+INSERT INTO membership_change
+    (project, id, person, at_us, role, all_locations, until_us, emergency, by_person)
+SELECT project, row_number() OVER (PARTITION BY project ORDER BY granted_us, person), person, granted_us, role,
+       all_locations, until_us, false, granted_by
+FROM membership;
+
+INSERT INTO membership_change_location (project, id, location)
+SELECT c.project, c.id, l.location FROM membership_change c
+JOIN membership_location l ON l.project = c.project AND l.person = c.person;
 
 -- When a person was let in or kept out, or became an operator or none. Before the first row they were enabled.
 CREATE TABLE person_change (
@@ -51,7 +67,9 @@ CREATE TABLE person_change (
     at_us bigint NOT NULL,
     enabled boolean NOT NULL,
     operator boolean NOT NULL,
-    by_kind text NOT NULL,
-    by_id text NOT NULL,
+    by_person bytea,
     PRIMARY KEY (person, id)
 );
+
+-- Who made a claim; NULL for the program, for keys, and for claims from before.
+ALTER TABLE claim ADD COLUMN created_by bytea;

@@ -2,12 +2,13 @@
 
 use fieldkeep_protocol::{PersonId, Timestamp};
 
+use super::Task;
 use super::grant::{Holder, SignedIn};
 use super::sessions::{Cause, Started, token};
 use super::{Access, AccessError, Failure, PasswordFault, password};
 use crate::db::{Row, Transaction};
 use crate::keys::new_id;
-use crate::trail::Origin;
+use crate::trail::{Act, Entry, Origin, Who, WhoKind};
 
 const LINK_US: i64 = 15 * 60 * 1_000_000;
 const EMAIL_LONGEST: usize = 254;
@@ -76,6 +77,9 @@ impl Access {
                 ],
             )
             .await?;
+        let task = Who::new(WhoKind::System, Task::AdminCommand.name(), None);
+        let entry = Entry::new(None, task, &Origin::here(), Act::LinkCreate).on(person);
+        self.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "sign-in link made");
         Ok(secret)
@@ -124,7 +128,7 @@ impl Access {
             return Err(AccessError::LinkRefused);
         }
         let cookie = self
-            .begin_session(&mut transaction, person, Cause::Link)
+            .begin_session(&mut transaction, person, Cause::Link, origin)
             .await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "signed in by link");
@@ -193,6 +197,8 @@ impl Access {
                 &[person.as_bytes().into(), session.into()],
             )
             .await?;
+        let entry = who.entry(Act::PasswordSet).on(*person);
+        self.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "password set");
         Ok(())

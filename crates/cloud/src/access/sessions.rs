@@ -12,7 +12,8 @@ use super::people::normalized;
 use super::{Access, AccessError, Credential, Denied, Failure, password};
 use crate::db::Transaction;
 use crate::keys::{Keys, random};
-use crate::trail::Origin;
+use crate::trail::{Act, Entry, Origin, Outcome, Who, WhoKind};
+use serde_json::json;
 
 const SECOND_US: i64 = 1_000_000;
 const SEEN_EVERY_US: i64 = 60 * SECOND_US;
@@ -90,6 +91,12 @@ impl Access {
         let right = self.0.passwords.verify(password, stored).await?;
         let (Some(row), Some(stored), true) = (&row, stored, right) else {
             tracing::info!("sign-in refused");
+            if let Some(row) = &row {
+                let entry = Entry::new(None, Who::nobody(), origin, Act::SessionStart)
+                    .on(PersonId::from_bytes(row.array(0)?))
+                    .ended(Outcome::Refused("sign_in_failed"));
+                self.trail().note(entry);
+            }
             return Err(AccessError::WrongCredentials);
         };
         self.0.throttle.forgive(self.email_hash(&email));
@@ -113,7 +120,7 @@ impl Access {
                 .await?;
         }
         let cookie = self
-            .begin_session(&mut transaction, person, Cause::Password)
+            .begin_session(&mut transaction, person, Cause::Password, origin)
             .await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "signed in by password");
@@ -123,10 +130,13 @@ impl Access {
     /// Ends the caller's session, on the server too. An API key has none to end.
     pub async fn sign_out(&self, who: SignedIn) -> Result<(), Failure> {
         if let Holder::Person { session, .. } = &who.holder {
-            self.0
-                .db
+            let mut transaction = self.0.db.begin().await?;
+            transaction
                 .execute("DELETE FROM session WHERE hash = $1", &[session.into()])
                 .await?;
+            let entry = who.entry(Act::SessionEnd);
+            self.trail().write(&mut transaction, entry).await?;
+            transaction.commit().await?;
         }
         Ok(())
     }
@@ -148,6 +158,7 @@ impl Access {
         transaction: &mut Transaction,
         person: PersonId,
         cause: Cause,
+        origin: &Origin,
     ) -> Result<String, Failure> {
         let now = self.0.clock.now().as_micros();
         let (secret, hash) = token(&self.0.keys, "session.hash");
@@ -168,6 +179,11 @@ impl Access {
                 ],
             )
             .await?;
+        let who = Who::new(WhoKind::Person, person, None);
+        let entry = Entry::new(None, who, origin, Act::SessionStart)
+            .on(person)
+            .new_value(json!({ "by": cause.name() }));
+        self.trail().write(transaction, entry).await?;
         Ok(secret)
     }
 

@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, Uri, header};
 use super::key::denied;
 use crate::access::{Credential, SignedIn};
 use crate::api::App;
+use crate::api::notice::Notice;
 use crate::api::problem::{Code, Problem};
 use crate::trail::Origin;
 
@@ -27,6 +28,7 @@ pub(super) async fn signed_in(app: &App, head: &Parts) -> Result<SignedIn, Probl
         .actor(&credential, &origin(head))
         .await
         .map_err(denied)?;
+    Notice::of(&head.extensions).known(&actor);
     if from_cookie && !is_safe(&head.method) {
         let own = head.headers.get(OWN_PAGE).is_some_and(|value| value == "1");
         if !own {
@@ -40,7 +42,7 @@ pub(super) async fn signed_in(app: &App, head: &Parts) -> Result<SignedIn, Probl
 
 /// The request, as the outermost layer knows it.
 pub(super) fn origin(head: &Parts) -> Origin {
-    head.extensions.get::<Origin>().cloned().unwrap_or_default()
+    Notice::of(&head.extensions).origin().clone()
 }
 
 /// Refuses a write that the browser says came from elsewhere. Programs send neither header and pass.

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -68,6 +69,7 @@ pub(super) struct World {
     pub(super) revoked: String,
     pub(super) expired: String,
     cookie: String,
+    spares: AtomicU32,
     _folder: TempDir,
 }
 
@@ -214,6 +216,7 @@ impl World {
             device,
             revoked: String::new(),
             expired: String::new(),
+            spares: AtomicU32::new(0),
             _folder: folder,
         };
         world.populate().await;
@@ -274,6 +277,28 @@ impl World {
     /// A key of ours that a request may revoke.
     pub(super) async fn spare_key(&self) -> fieldkeep_protocol::KeyId {
         self.make_key(Role::Viewer).await.0
+    }
+
+    /// A member of ours whom a request may change or remove.
+    pub(super) async fn spare_member(&self) -> PersonId {
+        let number = self.spares.fetch_add(1, Ordering::Relaxed);
+        let email = format!("spare{number}@example.org");
+        let person = self
+            .access
+            .add_person(&email, "Spare", false)
+            .await
+            .unwrap();
+        self.access
+            .add_member(
+                person,
+                self.ours.project,
+                Role::Viewer,
+                Locations::only([self.ours.location]),
+                None,
+            )
+            .await
+            .unwrap();
+        person
     }
 
     /// A claim of ours that a request may withdraw.
