@@ -30,6 +30,12 @@ const READERS: u32 = 4;
 /// SQLite's compiled limit is 32,766 placeholders a statement.
 const PLACEHOLDERS: usize = 30_000;
 
+/// The writer's page cache in KiB, as SQLite counts it: a page that falls out has to be decrypted and checked again.
+const WRITER_CACHE: &str = "-16384";
+/// Pages of the log after which a commit folds it into the file itself: many more than work [`beside`] lets it grow to, in case
+/// that fails.
+const CHECKPOINT_PAGES: &str = "40000";
+
 /// How often and how long apart an opening that found the file locked tries again: ten seconds in all.
 const LOCKED_TRIES: u32 = 400;
 const LOCKED_REST: Duration = Duration::from_millis(25);
@@ -83,12 +89,12 @@ impl Sqlite {
             .pragma("cipher_log_level", "NONE")
             // After a burst the log gives its space back at the next checkpoint.
             .pragma("journal_size_limit", "67108864")
-            // Not inside a commit but beside it: `beside`.
-            .pragma("wal_autocheckpoint", "0")
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .pragma("temp_store", "MEMORY")
             .busy_timeout(Duration::from_secs(10));
-        let writer = connect(1, &for_first(path, &options)).await?;
-        writer.set_connect_options(options.clone());
+        let writing = options.clone().pragma("cache_size", WRITER_CACHE);
+        let writer = connect(1, &for_first(path, &writing)).await?;
+        writer.set_connect_options(writing);
         let readers = connect(READERS, &options).await?;
         let due = Due::default();
         let folding = Folding::begin(readers.clone(), writer.clone(), due.clone());

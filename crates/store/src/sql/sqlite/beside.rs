@@ -12,10 +12,10 @@ use sqlx::sqlite::SqlitePool;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-/// What a commit weighs beside its rows: a row alone dirties about as many pages as these.
-const COMMIT: u64 = 8;
-/// Weight after which the log is folded: some thousand pages.
-const DUE: u64 = 4_096;
+/// What a commit weighs beside its rows: of few rows it writes more pages than they would take.
+const COMMIT: u64 = 16;
+/// Weight after which the log is folded: some thousand pages, so that a page that many commits write goes to the file once.
+const DUE: u64 = 16_384;
 
 /// How much was written since the log was last folded. Cheap to clone.
 #[derive(Clone, Debug, Default)]
