@@ -2,18 +2,21 @@
 //!
 //! The cloud is the program beside this one's folder. Its processor time and memory are read from the kernel and are its own alone.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use fieldkeep_cloud::clock::Clock;
-use fieldkeep_sim::load::fleet::Instance;
+use fieldkeep_sim::load::fleet::{Device, Instance};
 use fieldkeep_sim::load::journal::table;
+use fieldkeep_sim::load::process::spent;
 use fieldkeep_sim::load::report::percentile;
 use fieldkeep_sim::load::tls::{self, Authority, Bare, Curve};
 use fieldkeep_sim::load::traffic::{Sender, announce, deliver, handshakes, idle, journals, pace};
 use fieldkeep_sim::load::walk::{CHANNELS, Station};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 const HELP: &str = "\
@@ -29,6 +32,8 @@ const SECOND_US: i64 = 1_000_000;
 /// Connections that only bring the server to size.
 const WARM: usize = 100;
 const REPEATS: usize = 3;
+/// Clients that open sessions at the same time.
+const SHAKERS: usize = 4;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -72,7 +77,7 @@ async fn shake(folder: &Path, count: usize) -> Result<()> {
     let mut instance = Instance::start(&folder.join("ours")).await?;
     let project = instance.project("Handshakes").await?;
     let devices = instance.enrol(project, SENDERS).await?;
-    let clients: Vec<TlsConnector> = devices.into_iter().map(|device| device.tls).collect();
+    let clients: Vec<TlsConnector> = devices.iter().map(|device| device.tls.clone()).collect();
     println!("handshakes a second of processor time");
     for _ in 0..REPEATS {
         let ours = handshakes(instance.process()?, instance.mqtt(), &clients, count).await?;
@@ -83,12 +88,38 @@ async fn shake(folder: &Path, count: usize) -> Result<()> {
         let [p256, like] = rates.as_slice() else {
             bail!("two bare servers")
         };
+        let sessions = open(instance.process()?, instance.mqtt(), &devices, count).await?;
         println!(
-            "ours {ours:.0}; bare {p256:.0}, ours {:.0} % of it; bare with authorities like ours {like:.0}",
+            "ours {ours:.0}; bare {p256:.0}, ours {:.0} % of it; bare with authorities like ours {like:.0}; \
+             ours with a session opened and closed {sessions:.0}",
             100.0 * ours / p256
         );
     }
     instance.stop().await
+}
+
+/// Sessions that are opened and closed again, one after the other by a few clients, for each second of processor time.
+async fn open(process: u32, address: SocketAddr, devices: &[Device], count: usize) -> Result<f64> {
+    let share = devices.len().div_ceil(SHAKERS);
+    let ((), spent) = spent(process, async {
+        let mut tasks = JoinSet::new();
+        for part in devices.chunks(share) {
+            let part = part.to_vec();
+            tasks.spawn(async move {
+                for device in part.iter().cycle().take(count / SHAKERS) {
+                    device.connect(address).await?.close().await?;
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done??;
+        }
+        Ok(())
+    })
+    .await?;
+    #[expect(clippy::cast_precision_loss, reason = "printed figures")]
+    Ok(count as f64 / spent.cpu.as_secs_f64().max(0.01))
 }
 
 async fn rest_quietly(folder: &Path, count: usize) -> Result<()> {
