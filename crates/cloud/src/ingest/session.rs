@@ -109,6 +109,8 @@ async fn open(
 ) {
     let own = session.device().to_string();
     if !client_id.is_empty() && client_id != own {
+        let device = Some((session.project(), session.device()));
+        inner.note(Some(peer.address.ip()), device, "client_id");
         if let Some(unlogged) = inner.may_log() {
             tracing::warn!(
                 source = %peer.address.ip(),
@@ -306,6 +308,8 @@ async fn answer_now(
 
 /// One line a packet: a device must not make the log grow faster than it sends.
 async fn subscription_refused(inner: &Inner, session: &DeviceSession, filter: &str) {
+    let device = Some((session.project(), session.device()));
+    inner.note(None, device, "subscription_refused");
     if let Some(unlogged) = inner.may_log() {
         tracing::warn!(
             device.id = %session.device(),
