@@ -129,6 +129,8 @@ async fn open(
     let client_id = opening.client_id.as_str();
     let own = session.device().to_string();
     if !client_id.is_empty() && client_id != own {
+        let device = Some((session.project(), session.device()));
+        inner.note(Some(peer.address.ip()), device, "client_id");
         if let Some(unlogged) = inner.may_log() {
             tracing::warn!(
                 source = %opening.address.ip(),
@@ -331,6 +333,8 @@ async fn answer_now(
 
 /// One line a packet: a device must not make the log grow faster than it sends.
 async fn subscription_refused(inner: &Inner, session: &DeviceSession, filter: &str) {
+    let device = Some((session.project(), session.device()));
+    inner.note(None, device, "subscription_refused");
     if let Some(unlogged) = inner.may_log() {
         tracing::warn!(
             device.id = %session.device(),
