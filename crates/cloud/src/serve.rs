@@ -326,13 +326,12 @@ impl Server {
 }
 
 async fn open_store(config: &Config, base: &Base, key: DatabaseKey) -> Result<Store, ServeError> {
+    let path = config.data.join("series.db");
     let options = fieldkeep_store::Options {
-        path: config.data.join("series.db"),
-        key,
-        keys: Arc::new(base.keys.clone()),
         commit_window: COMMIT_WINDOW,
         commit_batches: COMMIT_BATCHES,
         settle: SETTLE,
+        ..fieldkeep_store::Options::new(path, key, Arc::new(base.keys.clone()))
     };
     Ok(Store::open(options).await?)
 }
