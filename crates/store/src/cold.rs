@@ -12,6 +12,8 @@ mod chunk;
 mod commit;
 mod decimal;
 mod device;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod mark;
 mod numbers;
 mod read;

@@ -15,6 +15,7 @@ use crate::api;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::ingest::Ingest;
+use crate::keys;
 use crate::pki::{self, Endpoints, ServerCertificate};
 
 /// Connections at a time on the listener of people, and of them from one address.
@@ -44,6 +45,9 @@ pub struct Running {
 impl Running {
     /// Opens the data folder and listens. Who connects after this returns is served.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, ServeError> {
+        if config.data.join(keys::CLOSED).exists() {
+            return Err(ServeError::Closed(config.data));
+        }
         let server = Server::open(&config, clock).await?;
         let pki = &server.base.pki;
         let ca = config.data.join("ca.pem");

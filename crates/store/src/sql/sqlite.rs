@@ -41,6 +41,7 @@ const LOCKED_TRIES: u32 = 400;
 const LOCKED_REST: Duration = Duration::from_millis(25);
 /// SQLite's result codes; a wrong key looks like a file that is no database.
 const BUSY: u32 = 5;
+const NO_MEMORY: u32 = 7;
 const FULL: u32 = 13;
 const NOT_A_DATABASE: u32 = 26;
 /// `PRAGMA auto_vacuum` of a file that can be cut.
@@ -111,15 +112,24 @@ impl Sqlite {
         sql: &'static str,
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, SqlError> {
-        let mut connection = self.readers.acquire().await.map_err(classify)?;
-        let rows = sqlx::query_with(sql, arguments(values)?)
-            .fetch_all(&mut *connection)
-            .await;
-        if rows.is_err() {
-            // SQLCipher refuses everything on a connection that has met a damaged page, also what is whole.
+        let mut again = true;
+        loop {
+            let mut connection = self.readers.acquire().await.map_err(classify)?;
+            let rows = sqlx::query_with(sql, arguments(values)?)
+                .fetch_all(&mut *connection)
+                .await;
+            let error = match rows {
+                Ok(rows) => return rows.iter().map(row).collect(),
+                Err(error) => error,
+            };
+            // SQLCipher refuses everything on a connection that has met a damaged page, also what is whole, and not
+            // every statement that meets one fails.
             connection.close_on_drop();
+            if !again || primary_code(&error) != Some(NO_MEMORY) {
+                return Err(classify(error));
+            }
+            again = false;
         }
-        rows.map_err(classify)?.iter().map(row).collect()
     }
 
     /// Reads the header of every page.
