@@ -44,6 +44,10 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/sqlite/0005_retention.sql"),
     },
     Migration {
+        number: 6,
+        sql: include_str!("../migrations/sqlite/0006_days.sql"),
+    },
+    Migration {
         number: 8,
         sql: include_str!("../migrations/sqlite/0008_beside.sql"),
     },
@@ -273,9 +277,9 @@ async fn highest_batch(database: &Database) -> Result<i64, StoreError> {
 async fn newest_stored(database: &Database) -> Result<i64, StoreError> {
     let row = database
         .fetch_optional(
-            "SELECT max((SELECT from_us + span_us FROM batch \
-               WHERE batch.project = stream.project AND batch.stream = stream.id AND held = false \
-               ORDER BY from_us DESC, span_us DESC LIMIT 1)), (SELECT max(to_us) FROM kept_numbers) FROM stream",
+            "SELECT max((SELECT from_us + span_us FROM hot \
+               WHERE hot.project = stream.project AND hot.stream = stream.id AND held = false \
+               ORDER BY day DESC, from_us DESC, span_us DESC LIMIT 1)), (SELECT max(to_us) FROM kept_numbers) FROM stream",
             &[],
         )
         .await?;

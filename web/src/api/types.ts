@@ -20,6 +20,8 @@ export type CompleteDay = Schemas['CompleteDay'];
 export type MissingCounts = Schemas['Missing'];
 export type GapReason = Schemas['GapWord'];
 export type Role = Schemas['Role'];
+export type Member = Schemas['Member'];
+export type TrailEntry = Schemas['TrailEntry'];
 export type Space = Schemas['Space'];
 
 export type Element = Schemas['Element'];

@@ -9,7 +9,9 @@ use http::{HeaderMap, Method, Uri, header};
 use super::key::denied;
 use crate::access::{Credential, SignedIn};
 use crate::api::App;
+use crate::api::notice::Notice;
 use crate::api::problem::{Code, Problem};
+use crate::trail::Origin;
 
 /// The header that a foreign page cannot send without asking first, and CORS is closed.
 const OWN_PAGE: &str = "x-fieldkeep";
@@ -21,7 +23,12 @@ pub(super) async fn signed_in(app: &App, head: &Parts) -> Result<SignedIn, Probl
         None => (cookie(&head.headers, app.cookie()), true),
     };
     let credential = credential.ok_or(Problem::new(Code::Unauthenticated))?;
-    let actor = app.access.actor(&credential).await.map_err(denied)?;
+    let actor = app
+        .access
+        .actor(&credential, &origin(head))
+        .await
+        .map_err(denied)?;
+    Notice::of(&head.extensions).known(&actor);
     if from_cookie && !is_safe(&head.method) {
         let own = head.headers.get(OWN_PAGE).is_some_and(|value| value == "1");
         if !own {
@@ -31,6 +38,11 @@ pub(super) async fn signed_in(app: &App, head: &Parts) -> Result<SignedIn, Probl
         same_origin(head)?;
     }
     Ok(actor)
+}
+
+/// The request, as the outermost layer knows it.
+pub(super) fn origin(head: &Parts) -> Origin {
+    Notice::of(&head.extensions).origin().clone()
 }
 
 /// Refuses a write that the browser says came from elsewhere. Programs send neither header and pass.
