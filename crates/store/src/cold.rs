@@ -13,6 +13,10 @@ mod commit;
 mod decimal;
 mod device;
 #[cfg(any(test, feature = "fuzz"))]
+#[cfg_attr(
+    not(feature = "fuzz"),
+    expect(unreachable_pub, reason = "tests use it too, and reach it inside")
+)]
 pub mod fuzz;
 mod mark;
 mod numbers;

@@ -59,14 +59,17 @@ pub(super) fn pack(numbers: &[i64]) -> Vec<u8> {
     let least = numbers.iter().min().copied().unwrap_or_default();
     let above = |number: &i64| number.wrapping_sub(least).cast_unsigned();
     let most = numbers.iter().map(above).max().unwrap_or_default();
-    if most <= u16::MAX.into() {
+    let packed = if most <= u16::MAX.into() {
         let narrow: Vec<u16> = numbers.iter().map(|number| above(number) as u16).collect();
-        narrowed(PCO_16, least, &narrow).map(&mut consider);
+        narrowed(PCO_16, least, &narrow)
     } else if most <= u32::MAX.into() {
         let narrow: Vec<u32> = numbers.iter().map(|number| above(number) as u32).collect();
-        narrowed(PCO_32, least, &narrow).map(&mut consider);
+        narrowed(PCO_32, least, &narrow)
     } else {
-        smallest(numbers).map(|packed| consider([vec![PCO], packed].concat()));
+        smallest(numbers).map(|packed| [vec![PCO], packed].concat())
+    };
+    if let Some(packed) = packed {
+        consider(packed);
     }
     best.unwrap_or_default()
 }
