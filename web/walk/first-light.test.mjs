@@ -311,7 +311,7 @@ step('members are shown, and the trail tells what was done', async () => {
   await page.getByRole('link', { name: /Demo/ }).first().click();
   await page.getByRole('link', { name: 'Members' }).click();
   await page.getByRole('button', { name: 'Remove' }).first().click();
-  await page.getByText('Nothing hangs').waitFor();
+  await page.getByRole('button', { name: /^Remove ./ }).waitFor();
   await inspect(page, 'members');
   await page.getByRole('link', { name: 'Trail' }).click();
   await page.getByLabel('What', { exact: true }).selectOption('device');
