@@ -33,7 +33,7 @@ pub use keyring::InstanceId;
 pub use master::{MasterKey, MasterKeyId, default_path};
 pub use recovery::{KeySnapshot, Restored};
 pub use sealing::{SealingKey, Unsealable};
-pub use start::{UNFINISHED, is_started};
+pub use start::{CLOSED, UNFINISHED, is_started};
 
 /// Why keys cannot be had.
 #[derive(Debug, thiserror::Error)]

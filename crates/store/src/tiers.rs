@@ -16,9 +16,12 @@
 //! are asked for later, each under the nonce that the map names; if a worker has replaced one meanwhile it is not found,
 //! and the read begins anew with a new map ([`Read::Moved`]).
 
+mod around;
+
 use fieldkeep_protocol::ProjectId;
 
 use crate::cipher::{Kind, Subject};
+use crate::days::day;
 use crate::devices::Device;
 use crate::error::StoreError;
 use crate::spans::Spans;
@@ -29,6 +32,9 @@ use crate::store::Inner;
 pub(crate) const LATE: i64 = 1;
 /// Changed stretches that are told apart: more are joined, which is as right and reads a little more.
 const STRETCHES: usize = 32;
+
+/// The id of what stands for chunks that cannot be found.
+const LOST: i64 = -1;
 
 /// A chunk or a roll-up, as its row says, without the payload.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +73,8 @@ pub(crate) struct Tiers {
     pub(crate) rollups: Vec<Entry>,
     /// The late rows that touch the range, by time.
     pub(crate) late: Vec<Late>,
+    /// Before it hot rows may be gone.
+    pub(crate) gone: i64,
 }
 
 /// What a payload turned out to be.
@@ -91,7 +99,7 @@ impl Tiers {
         if from >= device.horizon(database).await? {
             return Ok(Self::hot(from, to));
         }
-        let rows = database
+        let read = database
             .fetch_all(
                 "SELECT 0, 0, 0, until_us, until_us, 0, 0, 0 FROM cold WHERE project = $1 AND device = $2 \
                  UNION ALL SELECT 1, id, 0, from_us, to_us, coalesce(batch, 0), 0, 0 FROM dirty \
@@ -109,21 +117,19 @@ impl Tiers {
                     level.into(),
                 ],
             )
-            .await?;
+            .await;
+        let entries = match read {
+            Ok(rows) => rows
+                .iter()
+                .map(Entry::from_row)
+                .collect::<Result<_, StoreError>>()?,
+            Err(_) => around::load(database, device, (from, to), level).await?,
+        };
         let (mut horizon, mut gone, mut changed) = (i64::MIN, i64::MIN, Vec::new());
         let (mut chunks, mut rollups, mut late) = (Vec::new(), Vec::new(), Vec::new());
-        for row in &rows {
-            let entry = Entry {
-                id: row.i64(1)?,
-                kind: row.i64(2)?,
-                from: row.i64(3)?,
-                to: row.i64(4)?,
-                built: row.i64(5)?,
-                key_id: row.i64(6)?,
-                counter: row.i64(7)?,
-            };
+        for (part, entry) in entries {
             let Entry { from, to, .. } = entry;
-            match row.i64(0)? {
+            match part {
                 0 => horizon = from,
                 1 if entry.built == 0 => changed.push((from, to)),
                 1 => late.push(Late {
@@ -146,8 +152,11 @@ impl Tiers {
             late.retain(|late: &Late| outside.iter().all(|row| row.batch != late.batch));
             late.extend(outside);
         }
-        chunks.sort_by_key(|chunk| chunk.from);
-        rollups.sort_by_key(|rollup| (rollup.kind, rollup.from));
+        // The newest first: what it was made in the place of may still be in the file.
+        chunks.sort_by_key(|chunk| (chunk.from, -chunk.id));
+        chunks.dedup_by_key(|chunk| chunk.from);
+        rollups.sort_by_key(|rollup| (rollup.kind, rollup.from, -rollup.id));
+        rollups.dedup_by_key(|rollup| (rollup.kind, rollup.from));
         late.sort_by_key(|late| (late.from, late.batch));
         late.dedup_by_key(|late| late.batch);
         let changed = changed.intersect(&Spans::one(gone, i64::MAX));
@@ -160,6 +169,7 @@ impl Tiers {
             chunks,
             rollups,
             late,
+            gone,
         })
     }
 
@@ -171,6 +181,7 @@ impl Tiers {
             chunks: Vec::new(),
             rollups: Vec::new(),
             late: Vec::new(),
+            gone: i64::MIN,
         }
     }
 
@@ -197,8 +208,8 @@ async fn left_over(
 ) -> Result<Vec<Late>, StoreError> {
     let rows = database
         .fetch_all(
-            "SELECT id, from_us FROM batch WHERE project = $1 \
-               AND stream IN (SELECT id FROM stream WHERE project = $1 AND device = $2) AND held = false \
+            "SELECT id, from_us FROM hot WHERE project = $1 \
+               AND stream IN (SELECT id FROM stream WHERE project = $1 AND device = $2) AND day <= $6 AND held = false \
                AND from_us < $4 AND from_us + span_us >= $3 AND from_us + span_us < $5",
             &[
                 device.project.number.into(),
@@ -206,6 +217,7 @@ async fn left_over(
                 from.into(),
                 to.into(),
                 gone.into(),
+                day(to.min(gone)).into(),
             ],
         )
         .await?;
@@ -228,38 +240,47 @@ impl Inner {
         kind: Kind,
         entry: &Entry,
     ) -> Result<Read, StoreError> {
-        let sql = match kind {
-            Kind::Rollup => {
-                "SELECT payload FROM rollup WHERE id = $1 AND project = $2 AND key_id = $3 AND counter = $4"
-            }
-            _ => {
-                "SELECT payload FROM chunk WHERE id = $1 AND project = $2 AND key_id = $3 AND counter = $4"
-            }
+        if entry.id == LOST {
+            // Logged where it was missed.
+            self.worker.found_damaged(device, (entry.from, entry.to));
+            return Ok(Read::Damaged);
+        }
+        let (payload, place) = match kind {
+            Kind::Rollup => (
+                "SELECT payload FROM rollup WHERE id = $1 AND project = $2 AND key_id = $3 AND counter = $4",
+                "SELECT 1 FROM rollup WHERE id = $1 AND project = $2 AND key_id = $3 AND counter = $4",
+            ),
+            _ => (
+                "SELECT payload FROM chunk WHERE id = $1 AND project = $2 AND key_id = $3 AND counter = $4",
+                "SELECT 1 FROM chunk WHERE id = $1 AND project = $2 AND key_id = $3 AND counter = $4",
+            ),
         };
-        let row = self
-            .database
-            .fetch_optional(
-                sql,
-                &[
-                    entry.id.into(),
-                    device.project.number.into(),
-                    entry.key_id.into(),
-                    entry.counter.into(),
-                ],
-            )
-            .await?;
-        let Some(row) = row else {
-            return Ok(Read::Moved);
+        let values = [
+            entry.id.into(),
+            device.project.number.into(),
+            entry.key_id.into(),
+            entry.counter.into(),
+        ];
+        let payload = match self.database.fetch_optional(payload, &values).await {
+            Ok(Some(row)) => Some(row.bytes(0)?.to_vec()),
+            Ok(None) => return Ok(Read::Moved),
+            // The row is there, and its payload's pages are not whole.
+            Err(error) => match self.database.fetch_optional(place, &values).await {
+                Ok(Some(_)) => None,
+                _ => return Err(error.into()),
+            },
         };
         let subject = subject(device, kind, entry);
-        let payload = row.bytes(0)?.to_vec();
         let key = self.keys.opening(device.project, entry.key_id).await?;
-        let plain = key.and_then(|key| key.open(&subject, entry.counter, payload));
+        let plain = payload
+            .zip(key)
+            .and_then(|(payload, key)| key.open(&subject, entry.counter, payload));
         Ok(match plain {
             Some(plain) => Read::Plain(plain),
             None => {
                 // Logged there; the caller goes on with the rows that it was made from.
                 let _ = subject.damaged();
+                self.worker.found_damaged(device, (entry.from, entry.to));
                 Read::Damaged
             }
         })

@@ -108,6 +108,12 @@ enum Verb {
                       their journals keep. Example: fieldkeep admin go-back --data DIR --master-key FILE"
     )]
     GoBack,
+    /// Let people and loggers in to an instance that was restored from a backup
+    #[command(
+        after_help = "Two instances with the same loggers would each get a part of what they send: make sure that the old \
+                      one runs no more. Example: fieldkeep admin open --data DIR --master-key FILE"
+    )]
+    Open,
     RecoveryKit(recovery_kit::Arguments),
     /// Look at everything that commonly goes wrong; each line is ok or says what to do
     #[command(after_help = "Example: fieldkeep admin doctor --data DIR --master-key FILE")]
@@ -158,6 +164,17 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         }
         for file in files.iter().filter(|_| !arguments.json) {
             println!("{} is as before the upgrade", file.display());
+        }
+        return Ok(());
+    }
+    if matches!(arguments.verb, Verb::Open) {
+        let was_closed = Server::admit(&config, Clock::system()).await?;
+        if arguments.json {
+            println!("{}", json!({ "was_closed": was_closed }));
+        } else if was_closed {
+            println!("open: the next `fieldkeep serve` lets people and loggers in");
+        } else {
+            println!("it is open already: nothing to do");
         }
         return Ok(());
     }
@@ -219,7 +236,7 @@ async fn act(base: &Base, verb: Verb) -> Result<Answer, Failure> {
                 text: link,
             })
         }
-        Verb::Doctor | Verb::Rewrite | Verb::GoBack => {
+        Verb::Doctor | Verb::Rewrite | Verb::GoBack | Verb::Open => {
             Err(Failure::Failed(anyhow!("opens the data itself")))
         }
         Verb::RecoveryKit(arguments) => recovery_kit::run(base, arguments).await,

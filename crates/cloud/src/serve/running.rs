@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::tls::{Limits, Listener, OperatorCertificate, Shutdown, serve_http};
+use super::tls::{Connection, Limits, Listener, OperatorCertificate, Shutdown, serve_http};
 use super::{ServeError, Server};
 use crate::api;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::ingest::Ingest;
+use crate::keys;
 use crate::pki::{self, Endpoints, ServerCertificate};
 
 /// Connections at a time on the listener of people, and of them from one address.
@@ -44,6 +45,9 @@ pub struct Running {
 impl Running {
     /// Opens the data folder and listens. Who connects after this returns is served.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, ServeError> {
+        if config.data.join(keys::CLOSED).exists() {
+            return Err(ServeError::Closed(config.data));
+        }
         let server = Server::open(&config, clock).await?;
         let pki = &server.base.pki;
         let ca = config.data.join("ca.pem");
@@ -150,12 +154,13 @@ impl Running {
             .spawn(mqtt.run(shutdown.clone(), move |connection| {
                 let ingest = front.clone();
                 async move {
-                    let mut shutdown = connection.shutdown;
-                    ingest
-                        .mqtt(connection.stream, connection.peer, async move {
-                            shutdown.requested().await
-                        })
-                        .await;
+                    let Connection {
+                        stream,
+                        peer,
+                        mut shutdown,
+                    } = connection;
+                    let stop = async move { shutdown.requested().await };
+                    ingest.mqtt(stream, peer, stop).await;
                 }
             }));
         self.chores.spawn(async move { ingest.run().await });

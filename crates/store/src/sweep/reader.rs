@@ -146,9 +146,13 @@ impl<'a> Reader<'a> {
                 for stream in &wanted.streams {
                     feed.add(stream, stretch, entry.built).await?;
                 }
+                let end = stretch.1.min(self.tiers.gone);
+                if end <= stretch.0 {
+                    continue;
+                }
                 let run = Run {
                     from: stretch.0,
-                    to: stretch.1.saturating_sub(1),
+                    to: end.saturating_sub(1),
                     interval_us: UNKNOWN,
                 };
                 for target in &wanted.targets {
