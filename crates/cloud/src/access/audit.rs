@@ -132,7 +132,7 @@ impl Access {
                 by: row.opt_array(11)?.map(PersonId::from_bytes),
             });
         }
-        found.sort_by(|a, b| a.since.cmp(&b.since));
+        found.sort_by_key(|had| had.since);
         Ok(found)
     }
 

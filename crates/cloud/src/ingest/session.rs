@@ -130,7 +130,7 @@ async fn open(
     let own = session.device().to_string();
     if !client_id.is_empty() && client_id != own {
         let device = Some((session.project(), session.device()));
-        inner.note(Some(peer.address.ip()), device, "client_id");
+        inner.note(Some(opening.address.ip()), device, "client_id");
         if let Some(unlogged) = inner.may_log() {
             tracing::warn!(
                 source = %opening.address.ip(),

@@ -35,10 +35,6 @@ enum Source {
 }
 
 impl Source {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the upper half is what is wanted"
-    )]
     fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(address) => Self::V4(address.to_bits()),
@@ -136,7 +132,7 @@ impl Desk {
 
     /// What could not be written waits again, before what came since.
     pub(super) fn take_back(&mut self, batch: Vec<(Entry, Timestamp)>) {
-        let since = std::mem::replace(&mut self.waiting, Vec::new());
+        let since = std::mem::take(&mut self.waiting);
         for (entry, at) in batch.into_iter().chain(since) {
             if entry.act == Act::TrailGap {
                 self.lost = self.lost.saturating_add(entry.count);
