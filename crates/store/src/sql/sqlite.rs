@@ -3,16 +3,18 @@
 //! WAL with `synchronous=FULL`: a committed transaction survives a power cut.
 //! The raw key skips SQLCipher's passphrase hashing, which would cost 256 k rounds a connection.
 
+mod connections;
+mod watch;
 mod whole;
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
-    SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool,
-    SqlitePoolOptions, SqliteRow, SqliteSynchronous, SqliteTypeInfo,
+    SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteRow,
+    SqliteSynchronous, SqliteTypeInfo,
 };
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr, TypeInfo, ValueRef,
@@ -21,7 +23,9 @@ use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use super::value::Cell;
-use super::{Purpose, Row, Space, SqlError, Value};
+use super::{Purpose, Row, Space, SqlError, State, Value};
+use connections::{Connections, Lent};
+use watch::Watch;
 
 const READERS: u32 = 4;
 /// SQLite's compiled limit is 32,766 placeholders a statement.
@@ -42,16 +46,17 @@ static STARTED: OnceCell<()> = OnceCell::const_new();
 
 #[derive(Clone, Debug)]
 pub(super) struct Sqlite {
-    writer: SqlitePool,
-    readers: SqlitePool,
+    writer: Connections,
+    readers: Connections,
+    watch: Arc<Watch>,
 }
 
 /// An open transaction, driven by plain statements: sqlx's own counts on a rollback that SQLite has done already when
-/// the disk is full, and its connection would refuse every transaction after that.
+/// the disk is full, and its connection would refuse every transaction after that. Dropped without a commit, its
+/// connection is closed, which rolls back whatever state a failure, or a caller that went away, left it in.
 #[derive(Debug)]
 pub(super) struct Open {
-    connection: PoolConnection<sqlx::Sqlite>,
-    committed: bool,
+    connection: Lent,
 }
 
 impl Sqlite {
@@ -77,11 +82,18 @@ impl Sqlite {
             // After a burst the log gives its space back at the next checkpoint.
             .pragma("journal_size_limit", "67108864")
             .pragma("temp_store", "MEMORY")
+            // In KiB; a page that is in memory is neither decrypted nor authenticated again.
+            .pragma("cache_size", "-8192")
             .busy_timeout(Duration::from_secs(10));
         let writer = connect(1, &for_first(path, &options)).await?;
-        writer.set_connect_options(options.clone());
+        writer.set_options(options.clone());
         let readers = connect(READERS, &options).await?;
-        Ok(Self { writer, readers })
+        let watch = Arc::new(Watch::new(options, writer.clone()));
+        Ok(Self {
+            writer,
+            readers,
+            watch,
+        })
     }
 
     pub(super) async fn fetch_all(
@@ -90,14 +102,14 @@ impl Sqlite {
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, SqlError> {
         let mut connection = self.readers.acquire().await.map_err(classify)?;
+        // After an error it is not given back: SQLCipher refuses everything on a connection that has met a damaged page,
+        // also what is whole.
         let rows = sqlx::query_with(sql, arguments(values)?)
             .fetch_all(&mut *connection)
-            .await;
-        if rows.is_err() {
-            // SQLCipher refuses everything on a connection that has met a damaged page, also what is whole.
-            connection.close_on_drop();
-        }
-        rows.map_err(classify)?.iter().map(row).collect()
+            .await
+            .map_err(classify)?;
+        connection.done();
+        rows.iter().map(row).collect()
     }
 
     /// Reads the header of every page.
@@ -114,10 +126,21 @@ impl Sqlite {
             .collect()
     }
 
+    pub(super) async fn state(&self) -> Result<State, SqlError> {
+        self.watch.state().await.map_err(classify)
+    }
+
+    pub(super) fn seen_state(&self) -> Option<State> {
+        self.watch.seen()
+    }
+
+    pub(super) fn ended(&self) -> u64 {
+        self.writer.ended()
+    }
+
     pub(super) async fn begin(&self) -> Result<Open, SqlError> {
         let mut open = Open {
             connection: self.writer.acquire().await.map_err(classify)?,
-            committed: false,
         };
         open.execute("BEGIN IMMEDIATE", &[]).await?;
         Ok(open)
@@ -161,6 +184,7 @@ impl Sqlite {
             .fetch_all(&mut *writer)
             .await
             .map_err(classify)?;
+        writer.done();
         Ok(())
     }
 
@@ -173,7 +197,7 @@ impl Sqlite {
                 .await
                 .map_err(classify)?;
         }
-        drop(writer);
+        writer.done();
         self.fold().await
     }
 
@@ -185,6 +209,7 @@ impl Sqlite {
             .execute(&mut *reader)
             .await
             .map_err(classify)?;
+        reader.done();
         let synced = std::fs::File::open(to).and_then(|file| file.sync_all());
         synced.map_err(|error| SqlError::Engine(error.into()))
     }
@@ -192,14 +217,15 @@ impl Sqlite {
     /// Lets the file grow to so many pages, as a full disk would: on this connection's successors too.
     #[cfg(test)]
     pub(super) async fn limit(&self, pages: u32) {
-        let options = SqliteConnectOptions::clone(&self.writer.connect_options());
+        let options = self.writer.options();
         let pages = pages.to_string();
         self.writer
-            .set_connect_options(options.pragma("max_page_count", pages));
+            .set_options(options.pragma("max_page_count", pages));
         drop(self.begin().await);
     }
 
     pub(super) async fn close(&self) {
+        self.watch.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }
@@ -270,17 +296,8 @@ impl Open {
 
     pub(super) async fn commit(mut self) -> Result<(), SqlError> {
         self.execute("COMMIT", &[]).await?;
-        self.committed = true;
+        self.connection.done();
         Ok(())
-    }
-}
-
-impl Drop for Open {
-    /// Closing the connection rolls back whatever state a failure, or a caller that went away, left it in.
-    fn drop(&mut self) {
-        if !self.committed {
-            self.connection.close_on_drop();
-        }
     }
 }
 
@@ -304,11 +321,10 @@ fn for_first(path: &Path, options: &SqliteConnectOptions) -> SqliteConnectOption
 
 /// Turning a new file's log to WAL takes an exclusive lock, for which SQLite does not wait: where two processes open it
 /// at once, one of them is told that it is locked, and tries again here.
-async fn connect(most: u32, options: &SqliteConnectOptions) -> Result<SqlitePool, SqlError> {
+async fn connect(most: u32, options: &SqliteConnectOptions) -> Result<Connections, SqlError> {
     let mut tries = LOCKED_TRIES;
     loop {
-        let pool = SqlitePoolOptions::new().max_connections(most);
-        match pool.connect_with(options.clone()).await {
+        match Connections::open(most, options).await {
             Err(error) if tries > 0 && primary_code(&error) == Some(BUSY) => {
                 tries -= 1;
                 tokio::time::sleep(LOCKED_REST).await;
