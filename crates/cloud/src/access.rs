@@ -1,8 +1,9 @@
 //! People, sessions, API keys, memberships, roles and the grants that prove them.
 //!
-//! Every door asks here, and gets a key ([`Session`], [`SignedIn`], [`OperatorSession`]) or a [`Denied`]. Nothing is
-//! cached: a revoked key, an ended session or a changed role counts at the next question. Secrets (passwords, tokens,
-//! keys) are stored as hashes alone; e-mails and names are sealed.
+//! Every door asks here, and gets a key ([`Session`], [`SignedIn`], [`OperatorSession`]) or a [`Denied`]. A revoked key, an
+//! ended session or a changed role counts at the next question: what is remembered of API keys is used only while the
+//! catalogue says, at each question, that nothing was committed to it since. Secrets (passwords, tokens, keys) are stored
+//! as hashes alone; e-mails and names are sealed.
 //! Does not parse requests, and does not know what a project holds.
 
 mod api_keys;
@@ -27,7 +28,7 @@ use fieldkeep_protocol::ProjectId;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::db::{Db, SqlError};
+use crate::db::{Db, Remembered, SqlError};
 use crate::keys::{Keys, KeysError, Unsealable};
 
 pub use api_keys::{ApiKey, NewApiKey};
@@ -174,7 +175,11 @@ struct Inner {
     rules: config::Sessions,
     passwords: password::Hasher,
     throttle: throttle::Throttle,
+    api_keys: Remembered<[u8; 32], api_keys::Known>,
 }
+
+/// API keys remembered at most, one or two hundred bytes each.
+const REMEMBERED: usize = 4_096;
 
 impl Access {
     /// Access over an open catalogue.
@@ -195,6 +200,7 @@ impl Access {
             rules: rules.clone(),
             passwords: password::Hasher::start().await?,
             throttle,
+            api_keys: Remembered::new(REMEMBERED),
         })))
     }
 
@@ -223,6 +229,8 @@ impl Access {
         who: SignedIn,
         project: ProjectId,
     ) -> Result<Session<L>, Denied> {
+        // What others remember of the catalogue is as of a question like this one.
+        self.0.db.state().await?;
         let standing = self
             .standing(&who, project)
             .await?
@@ -231,6 +239,36 @@ impl Access {
             return Err(Denied::Forbidden);
         }
         Ok(Session::new(who, standing))
+    }
+
+    /// Both at once: the key at level `L` to the project that is named, if any is, for who shows this credential.
+    ///
+    /// # Errors
+    /// As [`actor`](Self::actor) first, then as [`session`](Self::session).
+    pub async fn enter<L: Level>(
+        &self,
+        credential: &Credential,
+        project: Option<ProjectId>,
+    ) -> Result<Session<L>, Denied> {
+        if let Credential::Bearer(secret) = credential
+            && api_keys::is_one(secret)
+        {
+            let known = self.api_key(secret).await?;
+            let standing = known.standing;
+            if project != Some(standing.project) {
+                return Err(Denied::NotFound);
+            }
+            if !standing.role.allows(L::ACTION) {
+                return Err(Denied::Forbidden);
+            }
+            let who = SignedIn(grant::Holder::ApiKey {
+                project: standing.project,
+                key: known.key,
+            });
+            return Ok(Session::new(who, standing));
+        }
+        let who = self.actor(credential).await?;
+        self.session(who, project.ok_or(Denied::NotFound)?).await
     }
 
     /// The key to the instance.
@@ -251,6 +289,8 @@ impl Access {
     /// # Errors
     /// [`Denied`] tells what changed.
     pub async fn still_valid<L: Level>(&self, session: &Session<L>) -> Result<(), Denied> {
+        // What others remember of the catalogue is as of a question like this one.
+        self.0.db.state().await?;
         let who = self.refreshed(session.signed_in()).await?;
         let standing = self
             .standing(&who, session.project())

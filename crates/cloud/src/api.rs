@@ -13,6 +13,7 @@ pub mod problem;
 mod fault;
 mod formats;
 mod headers;
+mod parts;
 mod routes;
 mod streams;
 mod web;

@@ -20,6 +20,20 @@ const LENGTH: usize = 3 + 64;
 const PREFIX: usize = 3 + 8;
 const USED_EVERY_US: i64 = 60_000_000;
 
+/// What is remembered of a key that is not revoked.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) key: KeyId,
+    pub(super) standing: Standing,
+    expires_us: Option<i64>,
+    used_us: Option<i64>,
+}
+
+/// Whether a secret has the form of an API key.
+pub(super) fn is_one(secret: &str) -> bool {
+    secret.len() == LENGTH && secret.starts_with(MARK)
+}
+
 /// What a new key shall be.
 #[derive(Clone, Debug)]
 pub struct NewApiKey {
@@ -193,33 +207,88 @@ impl Access {
     }
 
     pub(super) async fn api_key_holder(&self, secret: &str) -> Result<SignedIn, Denied> {
-        if secret.len() != LENGTH || !secret.starts_with(MARK) {
+        let known = self.api_key(secret).await?;
+        Ok(SignedIn(Holder::ApiKey {
+            project: known.standing.project,
+            key: known.key,
+        }))
+    }
+
+    /// The key with this secret and what it may do, as of now.
+    ///
+    /// # Errors
+    /// [`Denied::Unauthenticated`] where it is unknown, revoked or expired.
+    pub(super) async fn api_key(&self, secret: &str) -> Result<Known, Denied> {
+        if !is_one(secret) {
             return Err(Denied::Unauthenticated);
         }
+        let hash = self.api_key_hash(secret);
+        // Before the rows: what is committed after this makes another state.
+        let state = self.0.db.state().await?;
+        let known = match self.0.api_keys.in_state(state, &hash) {
+            Some(known) => known,
+            None => {
+                let known = self.stored_api_key(&hash).await?;
+                let known = known.ok_or(Denied::Unauthenticated)?;
+                self.0.api_keys.keep(state, hash, known.clone());
+                known
+            }
+        };
         let now = self.0.clock.now().as_micros();
-        let row = self
-            .0
-            .db
-            .fetch_optional(
-                "SELECT project, id, used_us FROM api_key WHERE hash = $1
-                 AND revoked_us IS NULL AND (expires_us IS NULL OR expires_us > $2)",
-                &[(&self.api_key_hash(secret)).into(), now.into()],
-            )
-            .await?
-            .ok_or(Denied::Unauthenticated)?;
-        let project = ProjectId::from_bytes(row.array(0)?);
-        let key = KeyId::from_bytes(row.array(1)?);
-        let used = row.opt_i64(2)?;
-        if used.is_none_or(|used| now.saturating_sub(used) > USED_EVERY_US) {
+        if known.expires_us.is_some_and(|expires| expires <= now) {
+            return Err(Denied::Unauthenticated);
+        }
+        if known
+            .used_us
+            .is_none_or(|used| now.saturating_sub(used) > USED_EVERY_US)
+        {
+            let project = known.standing.project;
             self.0
                 .db
                 .execute(
                     "UPDATE api_key SET used_us = $3 WHERE project = $1 AND id = $2",
-                    &[project.as_bytes().into(), key.as_bytes().into(), now.into()],
+                    &[
+                        project.as_bytes().into(),
+                        known.key.as_bytes().into(),
+                        now.into(),
+                    ],
                 )
                 .await?;
         }
-        Ok(SignedIn(Holder::ApiKey { project, key }))
+        Ok(known)
+    }
+
+    async fn stored_api_key(&self, hash: &[u8; 32]) -> Result<Option<Known>, Failure> {
+        let row = self
+            .0
+            .db
+            .fetch_optional(
+                "SELECT project, id, role, all_locations, expires_us, used_us FROM api_key
+                 WHERE hash = $1 AND revoked_us IS NULL",
+                &[hash.into()],
+            )
+            .await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let project = ProjectId::from_bytes(row.array(0)?);
+        let key = KeyId::from_bytes(row.array(1)?);
+        let role = stored_role(row.text(2)?)?;
+        let locations = match row.bool(3)? {
+            true => Some(Locations::All),
+            false => self.locations_of(project, key).await?,
+        };
+        let (expires_us, used_us) = (row.opt_i64(4)?, row.opt_i64(5)?);
+        Ok(locations.map(|locations| Known {
+            key,
+            standing: Standing {
+                project,
+                role,
+                locations,
+            },
+            expires_us,
+            used_us,
+        }))
     }
 
     /// The holder, if the key is neither revoked nor expired.

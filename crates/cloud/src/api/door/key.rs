@@ -118,15 +118,10 @@ impl<L: Named> Key for Session<L> {
     const NEEDS: Needs = L::NEEDS;
 
     async fn take(app: &App, head: &Head) -> Result<Self, Problem> {
-        let actor = credential::signed_in(app, &head.parts).await?;
-        let project: ProjectId = head
+        let project: Option<ProjectId> = head
             .parameter(ProjectId::PARAMETER)
-            .and_then(|text| text.parse().ok())
-            .ok_or(Problem::new(Code::NotFound))?;
-        app.access
-            .session::<L>(actor, project)
-            .await
-            .map_err(denied)
+            .and_then(|text| text.parse().ok());
+        credential::session(app, &head.parts, project).await
     }
 
     fn sketch(sketch: &mut Sketch) {
