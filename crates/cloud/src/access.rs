@@ -7,8 +7,12 @@
 //! Does not parse requests, and does not know what a project holds.
 
 mod api_keys;
+mod audit;
 mod grant;
+mod history;
+mod leaving;
 mod members;
+mod operators;
 mod password;
 mod people;
 mod roles;
@@ -24,20 +28,22 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use fieldkeep_protocol::ProjectId;
+use fieldkeep_protocol::{KeyId, ProjectId};
 
 use crate::clock::Clock;
 use crate::config;
 use crate::db::{Db, Remembered, SqlError};
 use crate::keys::{Keys, KeysError, Unsealable};
+use crate::trail::{Origin, Trail, TrailError};
 
 pub use api_keys::{ApiKey, NewApiKey};
+pub use audit::{Had, HadAccess};
 pub use grant::{
     Actor, Admin, Audit, Grant, Implies, Level, Locations, Nobody, OperatorGrant, OperatorSession,
     Read, Session, SignedIn, Write,
 };
-pub(crate) use members::make_administrator;
-pub use members::{Member, Membership};
+pub use leaving::{Fate, Hanging};
+pub use members::{Member, MemberChange, Membership};
 pub use password::PasswordFault;
 pub use people::{Person, sound_name};
 pub use roles::{Action, Role, UnknownRole};
@@ -111,6 +117,33 @@ pub enum AccessError {
     /// The role to be given allows more than the giver's.
     #[error("the role {0} allows more than your own")]
     RoleAbove(Role),
+    /// The project would be left without an administrator, or the instance without an operator.
+    #[error("{0}")]
+    Last(&'static str),
+    /// The project has no such member, or the grant does not reach all of them.
+    #[error("the project has no such member")]
+    MemberUnknown,
+    /// Something hangs on a person who is to be removed, and it is not said what becomes of it.
+    #[error("keys hang on this person: revoke them, or hand them over")]
+    Hanging,
+    /// Whoever is to take over may not have what they are to get.
+    #[error("whoever takes over must be an administrator here whose reach covers the keys")]
+    CannotTakeOver,
+    /// The person is a member already.
+    #[error("you are a member of this project already")]
+    AlreadyMember,
+    /// No project has this id.
+    #[error("no such project")]
+    ProjectUnknown,
+    /// An emergency is to last less than an hour or more than a day.
+    #[error("between 1 and 24 hours")]
+    TooLong,
+    /// Whoever let themself in in an emergency would stay.
+    #[error("you let yourself in for a time: another administrator decides whether you stay")]
+    Emergency,
+    /// A reason is empty or too long.
+    #[error("a reason has 1 to 500 characters")]
+    NoReason,
     /// The locations to be given reach further than the giver's.
     #[error("these locations reach further than your own")]
     LocationsBeyond,
@@ -126,6 +159,21 @@ pub enum AccessError {
     /// The access data failed.
     #[error("the access data failed")]
     Failed(#[from] Failure),
+}
+
+impl From<TrailError> for Failure {
+    fn from(error: TrailError) -> Self {
+        match error {
+            TrailError::Sql(error) => Self::Sql(error),
+            TrailError::Keys(error) => Self::Keys(error),
+        }
+    }
+}
+
+impl From<TrailError> for AccessError {
+    fn from(error: TrailError) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 impl From<SqlError> for AccessError {
@@ -173,9 +221,11 @@ struct Inner {
     keys: Keys,
     clock: Clock,
     rules: config::Sessions,
+    trail: Trail,
     passwords: password::Hasher,
     throttle: throttle::Throttle,
-    api_keys: Remembered<[u8; 32], api_keys::Known>,
+    api_keys: Remembered<[u8; 32], Arc<api_keys::Known>>,
+    api_keys_by_id: Remembered<(ProjectId, KeyId), Arc<api_keys::Known>>,
 }
 
 /// API keys remembered at most, one or two hundred bytes each.
@@ -193,15 +243,23 @@ impl Access {
         rules: &config::Sessions,
     ) -> Result<Self, Failure> {
         let throttle = throttle::Throttle::new(clock.clone(), rules);
+        let trail = Trail::new(db.clone(), keys.clone(), clock.clone());
         Ok(Self(Arc::new(Inner {
             db,
             keys,
             clock,
             rules: rules.clone(),
+            trail,
             passwords: password::Hasher::start().await?,
             throttle,
             api_keys: Remembered::new(REMEMBERED),
+            api_keys_by_id: Remembered::new(REMEMBERED),
         })))
+    }
+
+    /// The instance's one trail. Rooms that change something write into it, and doors note what they refuse.
+    pub fn trail(&self) -> &Trail {
+        &self.0.trail
     }
 
     /// The session cookie's name, which differs between installations on one host.
@@ -209,14 +267,18 @@ impl Access {
         format!("__Host-fk-{}", self.0.keys.instance_id().short())
     }
 
-    /// Who shows this credential.
+    /// Who shows this credential, in the request from `origin`.
     ///
     /// # Errors
     /// [`Denied::Unauthenticated`] alike for unknown, expired, revoked and malformed ones.
-    pub async fn actor(&self, credential: &Credential) -> Result<SignedIn, Denied> {
+    pub async fn actor(
+        &self,
+        credential: &Credential,
+        origin: &Origin,
+    ) -> Result<SignedIn, Denied> {
         match credential {
-            Credential::Cookie(token) => self.session_holder(token).await,
-            Credential::Bearer(secret) => self.api_key_holder(secret).await,
+            Credential::Cookie(token) => self.session_holder(token, origin).await,
+            Credential::Bearer(secret) => self.api_key_holder(secret, origin).await,
         }
     }
 
@@ -229,8 +291,10 @@ impl Access {
         who: SignedIn,
         project: ProjectId,
     ) -> Result<Session<L>, Denied> {
-        // What others remember of the catalogue is as of a question like this one.
-        self.0.db.state().await?;
+        if who.actor().person().is_some() {
+            // What others remember of the catalogue is as of a question like this one; a key's holder was found by one.
+            self.0.db.state().await?;
+        }
         let standing = self
             .standing(&who, project)
             .await?
@@ -239,36 +303,6 @@ impl Access {
             return Err(Denied::Forbidden);
         }
         Ok(Session::new(who, standing))
-    }
-
-    /// Both at once: the key at level `L` to the project that is named, if any is, for who shows this credential.
-    ///
-    /// # Errors
-    /// As [`actor`](Self::actor) first, then as [`session`](Self::session).
-    pub async fn enter<L: Level>(
-        &self,
-        credential: &Credential,
-        project: Option<ProjectId>,
-    ) -> Result<Session<L>, Denied> {
-        if let Credential::Bearer(secret) = credential
-            && api_keys::is_one(secret)
-        {
-            let known = self.api_key(secret).await?;
-            let standing = known.standing;
-            if project != Some(standing.project) {
-                return Err(Denied::NotFound);
-            }
-            if !standing.role.allows(L::ACTION) {
-                return Err(Denied::Forbidden);
-            }
-            let who = SignedIn(grant::Holder::ApiKey {
-                project: standing.project,
-                key: known.key,
-            });
-            return Ok(Session::new(who, standing));
-        }
-        let who = self.actor(credential).await?;
-        self.session(who, project.ok_or(Denied::NotFound)?).await
     }
 
     /// The key to the instance.

@@ -26,6 +26,10 @@ pub const MIGRATIONS: &[Migration] = &[
         number: 2,
         sql: include_str!("../migrations/catalogue/0002_retention.sql"),
     },
+    Migration {
+        number: 3,
+        sql: include_str!("../migrations/catalogue/0003_trail.sql"),
+    },
 ];
 
 /// The open catalogue. Cheap to clone; all clones share its connections.

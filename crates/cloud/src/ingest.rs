@@ -70,14 +70,15 @@ impl Ingest {
         }))
     }
 
-    /// Speaks MQTT on a connection until it ends, or until `stop` returns.
-    pub async fn mqtt(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    /// Speaks MQTT on a connection until it ends, or until `stop` returns. The stream is handed through several futures, each
+    /// of which has room for it: it should be small.
+    pub fn mqtt<'a>(
+        &'a self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'a,
         peer: Peer,
-        stop: impl Future<Output = ()> + Send,
-    ) {
-        session::run(&self.0, stream, peer, stop).await;
+        stop: impl Future<Output = ()> + Send + 'a,
+    ) -> impl Future<Output = ()> + Send + 'a {
+        session::run(&self.0, stream, peer, Box::pin(stop))
     }
 
     /// The routes of the device listener: enrolment, renewal, exchange. Every request must carry its [`Peer`] as an extension.

@@ -3,6 +3,8 @@
 //! A key never allows more than whoever made it, in role or in locations. Revocation and expiry count at the
 //! next request; when a key was last used is written at most once a minute.
 
+use std::sync::Arc;
+
 use fieldkeep_protocol::{KeyId, PersonId, ProjectId, Timestamp};
 
 use super::grant::{Admin, Grant, Holder, Locations, SignedIn, Standing};
@@ -10,8 +12,11 @@ use super::members::location_set;
 use super::people::valid_name;
 use super::roles::Role;
 use super::{Access, AccessError, Denied, Failure};
+use crate::clock::rfc3339;
 use crate::db::Row;
 use crate::keys::{SealingKey, hex, new_id, random};
+use crate::trail::{Act, Origin};
+use serde_json::json;
 
 const MARK: &str = "fk_";
 /// `fk_` and 256 bits in hexadecimal.
@@ -23,15 +28,11 @@ const USED_EVERY_US: i64 = 60_000_000;
 /// What is remembered of a key that is not revoked.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
-    pub(super) key: KeyId,
-    pub(super) standing: Standing,
+    key: KeyId,
+    prefix: String,
+    standing: Standing,
     expires_us: Option<i64>,
     used_us: Option<i64>,
-}
-
-/// Whether a secret has the form of an API key.
-pub(super) fn is_one(secret: &str) -> bool {
-    secret.len() == LENGTH && secret.starts_with(MARK)
 }
 
 /// What a new key shall be.
@@ -135,6 +136,18 @@ impl Access {
                     .await?;
             }
         }
+        let locations = match &new.locations {
+            Locations::All => None,
+            Locations::Only(locations) => Some(locations.iter().map(ToString::to_string)),
+        };
+        let entry = grant.entry(Act::KeyCreate).on(id).new_value(json!({
+            "name": name,
+            "prefix": prefix,
+            "role": new.role.name(),
+            "locations": locations.map(Iterator::collect::<Vec<_>>),
+            "expires": new.expires.map(rfc3339::format),
+        }));
+        self.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(project.id = %project, key.id = %id, by = %grant.actor(), "API key made");
         let made = ApiKey {
@@ -154,7 +167,13 @@ impl Access {
 
     /// The project's keys, revoked and expired ones too, oldest first.
     pub async fn api_keys(&self, grant: &Grant<'_, Admin>) -> Result<Vec<ApiKey>, AccessError> {
-        let project = grant.project();
+        let mut keys = self.keys_of(grant.project()).await?;
+        keys.retain(|key| grant.locations().cover(&key.locations));
+        Ok(keys)
+    }
+
+    /// All keys that a project ever had.
+    pub(super) async fn keys_of(&self, project: ProjectId) -> Result<Vec<ApiKey>, AccessError> {
         let sealing = self.project_key(project).await?;
         let rows = self
             .0
@@ -168,10 +187,7 @@ impl Access {
             .await?;
         let mut keys = Vec::with_capacity(rows.len());
         for row in &rows {
-            let key = self.api_key_from(row, project, &sealing).await?;
-            if grant.locations().cover(&key.locations) {
-                keys.push(key);
-            }
+            keys.push(self.api_key_from(row, project, &sealing).await?);
         }
         Ok(keys)
     }
@@ -190,8 +206,8 @@ impl Access {
         if !standing.is_some_and(|locations| grant.locations().cover(&locations)) {
             return Err(AccessError::KeyUnknown);
         }
-        self.0
-            .db
+        let mut transaction = self.0.db.begin().await?;
+        transaction
             .execute(
                 "UPDATE api_key SET revoked_us = $3
                  WHERE project = $1 AND id = $2 AND revoked_us IS NULL",
@@ -202,24 +218,35 @@ impl Access {
                 ],
             )
             .await?;
+        let entry = grant.entry(Act::KeyRevoke).on(id);
+        self.trail().write(&mut transaction, entry).await?;
+        transaction.commit().await?;
         tracing::info!(project.id = %project, key.id = %id, by = %grant.actor(), "API key revoked");
         Ok(())
     }
 
-    pub(super) async fn api_key_holder(&self, secret: &str) -> Result<SignedIn, Denied> {
+    pub(super) async fn api_key_holder(
+        &self,
+        secret: &str,
+        origin: &Origin,
+    ) -> Result<SignedIn, Denied> {
         let known = self.api_key(secret).await?;
-        Ok(SignedIn(Holder::ApiKey {
-            project: known.standing.project,
-            key: known.key,
-        }))
+        Ok(SignedIn::new(
+            Holder::ApiKey {
+                project: known.standing.project,
+                key: known.key,
+            },
+            &known.prefix,
+            origin,
+        ))
     }
 
     /// The key with this secret and what it may do, as of now.
     ///
     /// # Errors
     /// [`Denied::Unauthenticated`] where it is unknown, revoked or expired.
-    pub(super) async fn api_key(&self, secret: &str) -> Result<Known, Denied> {
-        if !is_one(secret) {
+    async fn api_key(&self, secret: &str) -> Result<Arc<Known>, Denied> {
+        if secret.len() != LENGTH || !secret.starts_with(MARK) {
             return Err(Denied::Unauthenticated);
         }
         let hash = self.api_key_hash(secret);
@@ -229,8 +256,10 @@ impl Access {
             Some(known) => known,
             None => {
                 let known = self.stored_api_key(&hash).await?;
-                let known = known.ok_or(Denied::Unauthenticated)?;
-                self.0.api_keys.keep(state, hash, known.clone());
+                let known = Arc::new(known.ok_or(Denied::Unauthenticated)?);
+                let id = (known.standing.project, known.key);
+                self.0.api_keys.keep(state, hash, Arc::clone(&known));
+                self.0.api_keys_by_id.keep(state, id, Arc::clone(&known));
                 known
             }
         };
@@ -263,7 +292,7 @@ impl Access {
             .0
             .db
             .fetch_optional(
-                "SELECT project, id, role, all_locations, expires_us, used_us FROM api_key
+                "SELECT project, id, role, all_locations, expires_us, used_us, prefix FROM api_key
                  WHERE hash = $1 AND revoked_us IS NULL",
                 &[hash.into()],
             )
@@ -279,8 +308,10 @@ impl Access {
             false => self.locations_of(project, key).await?,
         };
         let (expires_us, used_us) = (row.opt_i64(4)?, row.opt_i64(5)?);
+        let prefix = row.text(6)?.to_owned();
         Ok(locations.map(|locations| Known {
             key,
+            prefix,
             standing: Standing {
                 project,
                 role,
@@ -294,12 +325,13 @@ impl Access {
     /// The holder, if the key is neither revoked nor expired.
     pub(super) async fn api_key_alive(
         &self,
+        who: &SignedIn,
         project: ProjectId,
         key: KeyId,
     ) -> Result<SignedIn, Denied> {
         self.api_key_standing(project, key)
             .await?
-            .map(|_| SignedIn(Holder::ApiKey { project, key }))
+            .map(|_| who.clone())
             .ok_or(Denied::Unauthenticated)
     }
 
@@ -308,6 +340,16 @@ impl Access {
         project: ProjectId,
         key: KeyId,
     ) -> Result<Option<Standing>, Failure> {
+        // As of the question by which the holder was found, which was just asked.
+        let known = self.0.db.seen_state().and_then(|state| {
+            let known = &self.0.api_keys_by_id;
+            known.in_state(state, &(project, key))
+        });
+        if let Some(known) = known {
+            let now = self.0.clock.now().as_micros();
+            let lasts = known.expires_us.is_none_or(|expires| expires > now);
+            return Ok(lasts.then(|| known.standing.clone()));
+        }
         let row = self
             .0
             .db

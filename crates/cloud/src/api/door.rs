@@ -53,6 +53,7 @@ pub(super) use key::denied;
 pub use key::{Key, Needs};
 
 use super::App;
+use super::notice::Notice;
 use super::problem::{Code, Problem};
 
 /// The part of a request that a key is taken from; the body is out of reach.
@@ -164,7 +165,7 @@ pub(super) fn mount(table: Vec<Row>) -> axum::Router<App> {
 }
 
 async fn enter(app: App, mut request: Request, rows: Arc<[Row]>) -> Response {
-    let path = match request.extract_parts::<RawPathParams>().await {
+    let path: Vec<(String, String)> = match request.extract_parts::<RawPathParams>().await {
         Ok(params) => params
             .iter()
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -181,6 +182,7 @@ async fn enter(app: App, mut request: Request, rows: Arc<[Row]>) -> Response {
         return wrong_method(&app, request, &rows).await;
     };
     let (parts, body) = request.into_parts();
+    Notice::of(&parts.extensions).route(row.name(), &path);
     let head = Head { parts, path };
     (row.serve)(app, Incoming { head, body }).await
 }

@@ -8,4 +8,5 @@ mod retention;
 mod samples;
 mod tables;
 mod tenants;
+mod trail;
 mod world;

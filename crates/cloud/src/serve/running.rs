@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::tls::{Limits, Listener, OperatorCertificate, Shutdown, serve_http};
+use super::tls::{Connection, Limits, Listener, OperatorCertificate, Shutdown, serve_http};
 use super::{ServeError, Server};
 use crate::api;
 use crate::clock::Clock;
@@ -150,12 +150,13 @@ impl Running {
             .spawn(mqtt.run(shutdown.clone(), move |connection| {
                 let ingest = front.clone();
                 async move {
-                    let mut shutdown = connection.shutdown;
-                    ingest
-                        .mqtt(connection.stream, connection.peer, async move {
-                            shutdown.requested().await
-                        })
-                        .await;
+                    let Connection {
+                        stream,
+                        peer,
+                        mut shutdown,
+                    } = connection;
+                    let stop = async move { shutdown.requested().await };
+                    ingest.mqtt(stream, peer, stop).await;
                 }
             }));
         self.chores.spawn(async move { ingest.run().await });
@@ -165,6 +166,8 @@ impl Running {
         let (pki, name) = (self.server.base.pki.clone(), self.name.clone());
         self.chores
             .spawn(async move { pki.run(&ours, &name).await });
+        let trail = self.server.base.access.trail().clone();
+        self.chores.spawn(async move { trail.run().await });
         let fleet = self.server.fleet.clone();
         self.chores.spawn(async move { fleet.run().await });
         let series = self.server.series.clone();
@@ -233,6 +236,7 @@ impl Running {
                 "device states were not written"
             );
         }
+        self.server.base.access.trail().flush(true).await;
         self.server.close().await;
         tracing::info!("stopped");
     }

@@ -31,6 +31,11 @@ const READERS: u32 = 4;
 /// SQLite's compiled limit is 32,766 placeholders a statement.
 const PLACEHOLDERS: usize = 30_000;
 
+/// The writer's page cache in KiB, as SQLite counts it: a page that falls out has to be decrypted and checked again.
+const WRITER_CACHE: &str = "-16384";
+/// Pages of the log after which it is folded into the file: a page that many commits write goes there once.
+const CHECKPOINT_PAGES: &str = "4000";
+
 /// How often and how long apart an opening that found the file locked tries again: ten seconds in all.
 const LOCKED_TRIES: u32 = 400;
 const LOCKED_REST: Duration = Duration::from_millis(25);
@@ -81,12 +86,14 @@ impl Sqlite {
             .pragma("cipher_log_level", "NONE")
             // After a burst the log gives its space back at the next checkpoint.
             .pragma("journal_size_limit", "67108864")
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .pragma("temp_store", "MEMORY")
             // In KiB; a page that is in memory is neither decrypted nor authenticated again.
             .pragma("cache_size", "-8192")
             .busy_timeout(Duration::from_secs(10));
-        let writer = connect(1, &for_first(path, &options)).await?;
-        writer.set_options(options.clone());
+        let writing = options.clone().pragma("cache_size", WRITER_CACHE);
+        let writer = connect(1, &for_first(path, &writing)).await?;
+        writer.set_options(writing);
         let readers = connect(READERS, &options).await?;
         let watch = Arc::new(Watch::new(options, writer.clone()));
         Ok(Self {

@@ -25,7 +25,7 @@ async fn make(bench: &Bench, project: ProjectId, role: Role) -> (ApiKey, String)
 
 async fn holder(bench: &Bench, secret: &str) -> Result<SignedIn, Denied> {
     let credential = Credential::Bearer(secret.to_owned());
-    bench.access.actor(&credential).await
+    bench.access.actor(&credential, &Origin::here()).await
 }
 
 #[tokio::test]
@@ -116,31 +116,30 @@ async fn what_another_process_does_to_a_key_counts_at_once() {
     let data = bench.folder.path().join("data");
     let opened = Keys::open(&data, &master, &bench.clock).await.unwrap();
     let other = Db::open(&data, &opened.catalogue).await.unwrap();
-    let credential = Credential::Bearer(secret.clone());
-    let enter = async || bench.access.enter::<Read>(&credential, Some(project)).await;
-    let admin = async || {
-        bench
-            .access
-            .enter::<Admin>(&credential, Some(project))
-            .await
-    };
+    async fn opens<L: Level>(
+        bench: &Bench,
+        secret: &str,
+        project: ProjectId,
+    ) -> Result<Session<L>, Denied> {
+        let who = holder(bench, secret).await?;
+        bench.access.session(who, project).await
+    }
     for _ in 0..3 {
-        assert_eq!(enter().await.unwrap().project(), project);
-        assert!(matches!(admin().await, Err(Denied::Forbidden)));
+        let session = opens::<Read>(&bench, &secret, project).await.unwrap();
+        assert_eq!(session.project(), project);
+        let denied = opens::<Admin>(&bench, &secret, project).await;
+        assert!(matches!(denied, Err(Denied::Forbidden)));
     }
     let elsewhere = bench.project().await;
-    for project in [Some(elsewhere), None] {
-        let denied = bench.access.enter::<Read>(&credential, project).await;
-        assert!(matches!(denied, Err(Denied::NotFound)));
-    }
+    let denied = opens::<Read>(&bench, &secret, elsewhere).await;
+    assert!(matches!(denied, Err(Denied::NotFound)));
     let change = async |sql: &'static str| {
         let values = [project.as_bytes().into(), key.id.as_bytes().into()];
         other.execute(sql, &values).await.unwrap();
     };
     change("UPDATE api_key SET role = 'administrator' WHERE project = $1 AND id = $2").await;
-    assert!(admin().await.is_ok());
+    assert!(opens::<Admin>(&bench, &secret, project).await.is_ok());
     change("UPDATE api_key SET revoked_us = 1 WHERE project = $1 AND id = $2").await;
-    assert!(matches!(enter().await, Err(Denied::Unauthenticated)));
     assert!(matches!(
         holder(&bench, &secret).await,
         Err(Denied::Unauthenticated)

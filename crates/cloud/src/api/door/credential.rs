@@ -3,53 +3,32 @@
 //! Owns the cookie's form and the rule that a write with a cookie must prove that it came from our own page. A request
 //! that shows an `Authorization` header is judged by it alone, so a bad key is never covered by a good cookie.
 
-use fieldkeep_protocol::ProjectId;
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, header};
 
 use super::key::denied;
-use crate::access::{Credential, Level, Session, SignedIn};
+use crate::access::{Credential, SignedIn};
 use crate::api::App;
+use crate::api::notice::Notice;
 use crate::api::problem::{Code, Problem};
+use crate::trail::Origin;
 
 /// The header that a foreign page cannot send without asking first, and CORS is closed.
 const OWN_PAGE: &str = "x-fieldkeep";
 
 /// Who is there.
 pub(super) async fn signed_in(app: &App, head: &Parts) -> Result<SignedIn, Problem> {
-    let credential = shown(app, head)?;
-    let actor = app.access.actor(&credential).await.map_err(denied)?;
-    from_here(head, &credential)?;
-    Ok(actor)
-}
-
-/// The key at level `L` to the project that the path names, if it names one.
-pub(super) async fn session<L: Level>(
-    app: &App,
-    head: &Parts,
-    project: Option<ProjectId>,
-) -> Result<Session<L>, Problem> {
-    let credential = shown(app, head)?;
-    if let Credential::Cookie(_) = credential {
-        let actor = signed_in(app, head).await?;
-        let project = project.ok_or(Problem::new(Code::NotFound))?;
-        return app.access.session(actor, project).await.map_err(denied);
-    }
-    app.access.enter(&credential, project).await.map_err(denied)
-}
-
-/// The credential of a request.
-fn shown(app: &App, head: &Parts) -> Result<Credential, Problem> {
-    let credential = match head.headers.get(header::AUTHORIZATION) {
-        Some(value) => value.to_str().ok().and_then(Credential::bearer),
-        None => cookie(&head.headers, app.cookie()),
+    let (credential, from_cookie) = match head.headers.get(header::AUTHORIZATION) {
+        Some(value) => (value.to_str().ok().and_then(Credential::bearer), false),
+        None => (cookie(&head.headers, app.cookie()), true),
     };
-    credential.ok_or(Problem::new(Code::Unauthenticated))
-}
-
-/// Refuses a write with a cookie that does not come from our own page.
-fn from_here(head: &Parts, credential: &Credential) -> Result<(), Problem> {
-    let from_cookie = matches!(credential, Credential::Cookie(_));
+    let credential = credential.ok_or(Problem::new(Code::Unauthenticated))?;
+    let actor = app
+        .access
+        .actor(&credential, &origin(head))
+        .await
+        .map_err(denied)?;
+    Notice::of(&head.extensions).known(&actor);
     if from_cookie && !is_safe(&head.method) {
         let own = head.headers.get(OWN_PAGE).is_some_and(|value| value == "1");
         if !own {
@@ -58,7 +37,12 @@ fn from_here(head: &Parts, credential: &Credential) -> Result<(), Problem> {
         }
         same_origin(head)?;
     }
-    Ok(())
+    Ok(actor)
+}
+
+/// The request, as the outermost layer knows it.
+pub(super) fn origin(head: &Parts) -> Origin {
+    Notice::of(&head.extensions).origin().clone()
 }
 
 /// Refuses a write that the browser says came from elsewhere. Programs send neither header and pass.
