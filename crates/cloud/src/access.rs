@@ -1,8 +1,9 @@
 //! People, sessions, API keys, memberships, roles and the grants that prove them.
 //!
-//! Every door asks here, and gets a key ([`Session`], [`SignedIn`], [`OperatorSession`]) or a [`Denied`]. Nothing is
-//! cached: a revoked key, an ended session or a changed role counts at the next question. Secrets (passwords, tokens,
-//! keys) are stored as hashes alone; e-mails and names are sealed.
+//! Every door asks here, and gets a key ([`Session`], [`SignedIn`], [`OperatorSession`]) or a [`Denied`]. A revoked key, an
+//! ended session or a changed role counts at the next question: what is remembered of API keys is used only while the
+//! catalogue says, at each question, that nothing was committed to it since. Secrets (passwords, tokens, keys) are stored
+//! as hashes alone; e-mails and names are sealed.
 //! Does not parse requests, and does not know what a project holds.
 
 mod api_keys;
@@ -27,11 +28,11 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use fieldkeep_protocol::ProjectId;
+use fieldkeep_protocol::{KeyId, ProjectId};
 
 use crate::clock::Clock;
 use crate::config;
-use crate::db::{Db, SqlError};
+use crate::db::{Db, Remembered, SqlError};
 use crate::keys::{Keys, KeysError, Unsealable};
 use crate::trail::{Origin, Trail, TrailError};
 
@@ -223,7 +224,12 @@ struct Inner {
     trail: Trail,
     passwords: password::Hasher,
     throttle: throttle::Throttle,
+    api_keys: Remembered<[u8; 32], Arc<api_keys::Known>>,
+    api_keys_by_id: Remembered<(ProjectId, KeyId), Arc<api_keys::Known>>,
 }
+
+/// API keys remembered at most, one or two hundred bytes each.
+const REMEMBERED: usize = 4_096;
 
 impl Access {
     /// Access over an open catalogue.
@@ -246,6 +252,8 @@ impl Access {
             trail,
             passwords: password::Hasher::start().await?,
             throttle,
+            api_keys: Remembered::new(REMEMBERED),
+            api_keys_by_id: Remembered::new(REMEMBERED),
         })))
     }
 
@@ -283,6 +291,10 @@ impl Access {
         who: SignedIn,
         project: ProjectId,
     ) -> Result<Session<L>, Denied> {
+        if who.actor().person().is_some() {
+            // What others remember of the catalogue is as of a question like this one; a key's holder was found by one.
+            self.0.db.state().await?;
+        }
         let standing = self
             .standing(&who, project)
             .await?
@@ -311,6 +323,8 @@ impl Access {
     /// # Errors
     /// [`Denied`] tells what changed.
     pub async fn still_valid<L: Level>(&self, session: &Session<L>) -> Result<(), Denied> {
+        // What others remember of the catalogue is as of a question like this one.
+        self.0.db.state().await?;
         let who = self.refreshed(session.signed_in()).await?;
         let standing = self
             .standing(&who, session.project())

@@ -14,6 +14,7 @@ mod fault;
 mod formats;
 mod headers;
 mod notice;
+mod parts;
 mod routes;
 mod streams;
 mod web;

@@ -3,12 +3,15 @@
 //! Owns the file `catalogue.db` in the data folder, its migrations and the table `setting`. Promises that whoever holds
 //! a [`Db`] sees the newest schema. Knows no other table: each room owns its own statements.
 
+mod remembered;
+
 use std::ops::Deref;
 use std::path::Path;
 
 use fieldkeep_store::sql::{Database, DatabaseKey, Migration};
 
-pub use fieldkeep_store::sql::{Row, SqlError, Transaction, Value};
+pub use fieldkeep_store::sql::{Row, SqlError, State, Transaction, Value};
+pub use remembered::Remembered;
 
 /// The catalogue's file in the data folder.
 pub const FILE: &str = "catalogue.db";

@@ -193,6 +193,13 @@ impl Keys {
         self.project(project).await
     }
 
+    /// How many changes of this process to the keys there were: what was opened with a key is to be forgotten when this is
+    /// another number. Only the server's process destroys keys.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.0.database.ended()
+    }
+
     /// Destroys a project's key: all that it sealed, here and in the store, is unreadable from then on.
     pub async fn erase_project(&self, project: ProjectId) -> Result<(), KeysError> {
         self.0

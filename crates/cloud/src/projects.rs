@@ -15,18 +15,21 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use fieldkeep_protocol::{DeploymentId, ProjectId, Timestamp};
+use std::sync::Arc;
+
+use fieldkeep_protocol::{DeploymentId, ElementId, ProjectId, Timestamp};
 use serde_json::json;
 
 use crate::access::{
     Access, Admin, Failure, Grant, Locations, OperatorGrant, Read, Role, SignedIn, System,
 };
 use crate::clock::Clock;
-use crate::db::{Db, Row, SqlError};
+use crate::db::{Db, Remembered, Row, SqlError};
 use crate::keys::{Keys, KeysError, SealingKey, Unsealable, new_id};
 use crate::trail::{Act, Trail, TrailError};
 
 pub use channels::{Bound, ChannelDescription, DeviceChannels, Mismatch, NewElementOf};
+use deployments::Fed;
 pub use deployments::{Deployment, NewDeployment};
 pub use elements::{Element, ElementChange, ElementKind, NewElement, ValueKind};
 pub use locations::{Location, LocationChange, NewLocation, Place};
@@ -156,7 +159,11 @@ pub struct Projects {
     keys: Keys,
     clock: Clock,
     access: Access,
+    fed: Arc<Remembered<(ProjectId, ElementId), Fed>>,
 }
+
+/// Elements whose sources are remembered at most, some hundred bytes each.
+const REMEMBERED: usize = 65_536;
 
 impl From<TrailError> for ProjectsError {
     fn from(error: TrailError) -> Self {
@@ -175,6 +182,7 @@ impl Projects {
             keys,
             clock,
             access,
+            fed: Arc::new(Remembered::new(REMEMBERED)),
         }
     }
 

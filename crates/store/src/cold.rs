@@ -75,12 +75,15 @@ impl Length {
     /// From the shortest on.
     pub(crate) const ALL: [Self; 4] = [Self::Hour, Self::Day, Self::Week, Self::FourWeeks];
 
+    /// How long the longest is.
+    pub(crate) const LONGEST_US: i64 = 4 * WEEK_US;
+
     pub(crate) fn us(self) -> i64 {
         match self {
             Self::Hour => HOUR_US,
             Self::Day => DAY_US,
             Self::Week => WEEK_US,
-            Self::FourWeeks => 4 * WEEK_US,
+            Self::FourWeeks => Self::LONGEST_US,
         }
     }
 
@@ -122,9 +125,14 @@ impl Level {
         self.us() / 4
     }
 
+    /// How long the times of a stored row are.
+    pub(crate) fn row_us(self) -> i64 {
+        self.us() * ROW_BUCKETS
+    }
+
     /// The times of the stored row that holds an instant.
     pub(crate) fn row(self, time: i64) -> Window {
-        aligned(time, self.us() * ROW_BUCKETS)
+        aligned(time, self.row_us())
     }
 
     fn from_code(code: u8) -> Option<Self> {

@@ -115,6 +115,8 @@ pub(crate) struct Inner {
     pub(crate) worker: Worker,
     pub(crate) settle_us: i64,
     pub(crate) window_records: [i64; 3],
+    /// How many transactions had ended, and the highest id of a change then.
+    pub(crate) newest_change: std::sync::Mutex<Option<(u64, i64)>>,
     newest: Arc<AtomicI64>,
     settled: Arc<AtomicI64>,
     trusts_clock: AtomicBool,
@@ -160,6 +162,7 @@ impl Store {
                 database,
                 queue,
                 arrivals,
+                newest_change: std::sync::Mutex::default(),
                 newest,
                 settled,
                 trusts_clock: AtomicBool::new(true),

@@ -3,6 +3,8 @@
 //! A key never allows more than whoever made it, in role or in locations. Revocation and expiry count at the
 //! next request; when a key was last used is written at most once a minute.
 
+use std::sync::Arc;
+
 use fieldkeep_protocol::{KeyId, PersonId, ProjectId, Timestamp};
 
 use super::grant::{Admin, Grant, Holder, Locations, SignedIn, Standing};
@@ -22,6 +24,16 @@ const LENGTH: usize = 3 + 64;
 /// What is stored in clear, so that a person recognises the key.
 const PREFIX: usize = 3 + 8;
 const USED_EVERY_US: i64 = 60_000_000;
+
+/// What is remembered of a key that is not revoked.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    key: KeyId,
+    prefix: String,
+    standing: Standing,
+    expires_us: Option<i64>,
+    used_us: Option<i64>,
+}
 
 /// What a new key shall be.
 #[derive(Clone, Debug)]
@@ -218,37 +230,96 @@ impl Access {
         secret: &str,
         origin: &Origin,
     ) -> Result<SignedIn, Denied> {
+        let known = self.api_key(secret).await?;
+        Ok(SignedIn::new(
+            Holder::ApiKey {
+                project: known.standing.project,
+                key: known.key,
+            },
+            &known.prefix,
+            origin,
+        ))
+    }
+
+    /// The key with this secret and what it may do, as of now.
+    ///
+    /// # Errors
+    /// [`Denied::Unauthenticated`] where it is unknown, revoked or expired.
+    async fn api_key(&self, secret: &str) -> Result<Arc<Known>, Denied> {
         if secret.len() != LENGTH || !secret.starts_with(MARK) {
             return Err(Denied::Unauthenticated);
         }
+        let hash = self.api_key_hash(secret);
+        // Before the rows: what is committed after this makes another state.
+        let state = self.0.db.state().await?;
+        let known = match self.0.api_keys.in_state(state, &hash) {
+            Some(known) => known,
+            None => {
+                let known = self.stored_api_key(&hash).await?;
+                let known = Arc::new(known.ok_or(Denied::Unauthenticated)?);
+                let id = (known.standing.project, known.key);
+                self.0.api_keys.keep(state, hash, Arc::clone(&known));
+                self.0.api_keys_by_id.keep(state, id, Arc::clone(&known));
+                known
+            }
+        };
         let now = self.0.clock.now().as_micros();
-        let row = self
-            .0
-            .db
-            .fetch_optional(
-                "SELECT project, id, used_us, prefix FROM api_key WHERE hash = $1
-                 AND revoked_us IS NULL AND (expires_us IS NULL OR expires_us > $2)",
-                &[(&self.api_key_hash(secret)).into(), now.into()],
-            )
-            .await?
-            .ok_or(Denied::Unauthenticated)?;
-        let project = ProjectId::from_bytes(row.array(0)?);
-        let key = KeyId::from_bytes(row.array(1)?);
-        let used = row.opt_i64(2)?;
-        if used.is_none_or(|used| now.saturating_sub(used) > USED_EVERY_US) {
+        if known.expires_us.is_some_and(|expires| expires <= now) {
+            return Err(Denied::Unauthenticated);
+        }
+        if known
+            .used_us
+            .is_none_or(|used| now.saturating_sub(used) > USED_EVERY_US)
+        {
+            let project = known.standing.project;
             self.0
                 .db
                 .execute(
                     "UPDATE api_key SET used_us = $3 WHERE project = $1 AND id = $2",
-                    &[project.as_bytes().into(), key.as_bytes().into(), now.into()],
+                    &[
+                        project.as_bytes().into(),
+                        known.key.as_bytes().into(),
+                        now.into(),
+                    ],
                 )
                 .await?;
         }
-        Ok(SignedIn::new(
-            Holder::ApiKey { project, key },
-            row.text(3)?,
-            origin,
-        ))
+        Ok(known)
+    }
+
+    async fn stored_api_key(&self, hash: &[u8; 32]) -> Result<Option<Known>, Failure> {
+        let row = self
+            .0
+            .db
+            .fetch_optional(
+                "SELECT project, id, role, all_locations, expires_us, used_us, prefix FROM api_key
+                 WHERE hash = $1 AND revoked_us IS NULL",
+                &[hash.into()],
+            )
+            .await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let project = ProjectId::from_bytes(row.array(0)?);
+        let key = KeyId::from_bytes(row.array(1)?);
+        let role = stored_role(row.text(2)?)?;
+        let locations = match row.bool(3)? {
+            true => Some(Locations::All),
+            false => self.locations_of(project, key).await?,
+        };
+        let (expires_us, used_us) = (row.opt_i64(4)?, row.opt_i64(5)?);
+        let prefix = row.text(6)?.to_owned();
+        Ok(locations.map(|locations| Known {
+            key,
+            prefix,
+            standing: Standing {
+                project,
+                role,
+                locations,
+            },
+            expires_us,
+            used_us,
+        }))
     }
 
     /// The holder, if the key is neither revoked nor expired.
@@ -269,6 +340,16 @@ impl Access {
         project: ProjectId,
         key: KeyId,
     ) -> Result<Option<Standing>, Failure> {
+        // As of the question by which the holder was found, which was just asked.
+        let known = self.0.db.seen_state().and_then(|state| {
+            let known = &self.0.api_keys_by_id;
+            known.in_state(state, &(project, key))
+        });
+        if let Some(known) = known {
+            let now = self.0.clock.now().as_micros();
+            let lasts = known.expires_us.is_none_or(|expires| expires > now);
+            return Ok(lasts.then(|| known.standing.clone()));
+        }
         let row = self
             .0
             .db

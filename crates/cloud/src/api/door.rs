@@ -41,6 +41,7 @@ use utoipa::openapi::Schema;
 use utoipa::openapi::path::Parameter;
 use utoipa::openapi::request_body::RequestBody;
 
+pub(super) use answer::json_parts;
 pub use answer::{Answer, Created, Either, Empty, Forms, Json, Raw, RawKind, SetCookie};
 pub(super) use argument::nullable;
 pub use argument::{

@@ -18,6 +18,9 @@ pub const MONDAY_US: i64 = 1_780_272_000_000_000;
 pub const GROUP: u32 = 100;
 const FLEET_DAYS: i64 = 2;
 const YEAR_DAYS: i64 = 365;
+/// Records of the fast station, and how far apart they are.
+const MILLION: i64 = 1_000_000;
+const FAST_US: i64 = 100_000;
 
 /// How big a run is.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +106,17 @@ impl Size {
     #[must_use]
     pub fn long(&self) -> Station {
         history(self.devices + 1, self.years)
+    }
+
+    /// One more, ten records a second: a million records in little more than a day.
+    #[must_use]
+    pub fn fast(&self) -> Station {
+        Station {
+            number: self.devices + 2,
+            start_us: MONDAY_US - MILLION * FAST_US,
+            step_us: FAST_US,
+            records: MILLION as u32,
+        }
     }
 
     /// Fleet and year: what ourselves and the peers hold when the questions are asked.

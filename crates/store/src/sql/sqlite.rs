@@ -4,6 +4,8 @@
 //! The raw key skips SQLCipher's passphrase hashing, which would cost 256 k rounds a connection.
 
 mod beside;
+mod connections;
+mod watch;
 mod whole;
 
 use std::fmt::Write as _;
@@ -11,10 +13,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
-    SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool,
-    SqlitePoolOptions, SqliteRow, SqliteSynchronous, SqliteTypeInfo,
+    SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteRow,
+    SqliteSynchronous, SqliteTypeInfo,
 };
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr, TypeInfo, ValueRef,
@@ -24,7 +25,9 @@ use zeroize::Zeroizing;
 
 use self::beside::{Due, Folding};
 use super::value::Cell;
-use super::{Purpose, Row, Space, SqlError, Value};
+use super::{Purpose, Row, Space, SqlError, State, Value};
+use connections::{Connections, Lent};
+use watch::Watch;
 
 const READERS: u32 = 4;
 /// SQLite's compiled limit is 32,766 placeholders a statement.
@@ -52,18 +55,19 @@ static STARTED: OnceCell<()> = OnceCell::const_new();
 
 #[derive(Clone, Debug)]
 pub(super) struct Sqlite {
-    writer: SqlitePool,
-    readers: SqlitePool,
+    writer: Connections,
+    readers: Connections,
+    watch: Arc<Watch>,
     due: Due,
     _folding: Arc<Folding>,
 }
 
 /// An open transaction, driven by plain statements: sqlx's own counts on a rollback that SQLite has done already when
-/// the disk is full, and its connection would refuse every transaction after that.
+/// the disk is full, and its connection would refuse every transaction after that. Dropped without a commit, its
+/// connection is closed, which rolls back whatever state a failure, or a caller that went away, left it in.
 #[derive(Debug)]
 pub(super) struct Open {
-    connection: PoolConnection<sqlx::Sqlite>,
-    committed: bool,
+    connection: Lent,
     rows: u64,
     due: Due,
 }
@@ -92,16 +96,20 @@ impl Sqlite {
             .pragma("journal_size_limit", "67108864")
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .pragma("temp_store", "MEMORY")
+            // In KiB; a page that is in memory is neither decrypted nor authenticated again.
+            .pragma("cache_size", "-8192")
             .busy_timeout(Duration::from_secs(10));
         let writing = options.clone().pragma("cache_size", WRITER_CACHE);
         let writer = connect(1, &for_first(path, &writing)).await?;
-        writer.set_connect_options(writing);
+        writer.set_options(writing);
         let readers = connect(READERS, &options).await?;
+        let watch = Arc::new(Watch::new(options, writer.clone()));
         let due = Due::default();
         let folding = Folding::begin(readers.clone(), writer.clone(), due.clone());
         Ok(Self {
             writer,
             readers,
+            watch,
             due,
             _folding: Arc::new(folding),
         })
@@ -114,21 +122,20 @@ impl Sqlite {
     ) -> Result<Vec<Row>, SqlError> {
         let mut again = true;
         loop {
+            // After an error it is not given back: SQLCipher refuses everything on a connection that has met a damaged page,
+            // also what is whole, and not every statement that meets one fails.
             let mut connection = self.readers.acquire().await.map_err(classify)?;
             let rows = sqlx::query_with(sql, arguments(values)?)
                 .fetch_all(&mut *connection)
                 .await;
-            let error = match rows {
-                Ok(rows) => return rows.iter().map(row).collect(),
-                Err(error) => error,
-            };
-            // SQLCipher refuses everything on a connection that has met a damaged page, also what is whole, and not
-            // every statement that meets one fails.
-            connection.close_on_drop();
-            if !again || primary_code(&error) != Some(NO_MEMORY) {
-                return Err(classify(error));
+            match rows {
+                Ok(rows) => {
+                    connection.done();
+                    return rows.iter().map(row).collect();
+                }
+                Err(error) if again && primary_code(&error) == Some(NO_MEMORY) => again = false,
+                Err(error) => return Err(classify(error)),
             }
-            again = false;
         }
     }
 
@@ -146,10 +153,21 @@ impl Sqlite {
             .collect()
     }
 
+    pub(super) async fn state(&self) -> Result<State, SqlError> {
+        self.watch.state().await.map_err(classify)
+    }
+
+    pub(super) fn seen_state(&self) -> Option<State> {
+        self.watch.seen()
+    }
+
+    pub(super) fn ended(&self) -> u64 {
+        self.writer.ended()
+    }
+
     pub(super) async fn begin(&self) -> Result<Open, SqlError> {
         let mut open = Open {
             connection: self.writer.acquire().await.map_err(classify)?,
-            committed: false,
             rows: 0,
             due: self.due.clone(),
         };
@@ -195,6 +213,7 @@ impl Sqlite {
             .fetch_all(&mut *writer)
             .await
             .map_err(classify)?;
+        writer.done();
         Ok(())
     }
 
@@ -207,7 +226,7 @@ impl Sqlite {
                 .await
                 .map_err(classify)?;
         }
-        drop(writer);
+        writer.done();
         self.fold().await
     }
 
@@ -219,6 +238,7 @@ impl Sqlite {
             .execute(&mut *reader)
             .await
             .map_err(classify)?;
+        reader.done();
         let synced = std::fs::File::open(to).and_then(|file| file.sync_all());
         synced.map_err(|error| SqlError::Engine(error.into()))
     }
@@ -226,14 +246,15 @@ impl Sqlite {
     /// Lets the file grow to so many pages, as a full disk would: on this connection's successors too.
     #[cfg(test)]
     pub(super) async fn limit(&self, pages: u32) {
-        let options = SqliteConnectOptions::clone(&self.writer.connect_options());
+        let options = self.writer.options();
         let pages = pages.to_string();
         self.writer
-            .set_connect_options(options.pragma("max_page_count", pages));
+            .set_options(options.pragma("max_page_count", pages));
         drop(self.begin().await);
     }
 
     pub(super) async fn close(&self) {
+        self.watch.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }
@@ -306,18 +327,9 @@ impl Open {
 
     pub(super) async fn commit(mut self) -> Result<(), SqlError> {
         self.execute("COMMIT", &[]).await?;
-        self.committed = true;
         self.due.committed(self.rows);
+        self.connection.done();
         Ok(())
-    }
-}
-
-impl Drop for Open {
-    /// Closing the connection rolls back whatever state a failure, or a caller that went away, left it in.
-    fn drop(&mut self) {
-        if !self.committed {
-            self.connection.close_on_drop();
-        }
     }
 }
 
@@ -341,11 +353,10 @@ fn for_first(path: &Path, options: &SqliteConnectOptions) -> SqliteConnectOption
 
 /// Turning a new file's log to WAL takes an exclusive lock, for which SQLite does not wait: where two processes open it
 /// at once, one of them is told that it is locked, and tries again here.
-async fn connect(most: u32, options: &SqliteConnectOptions) -> Result<SqlitePool, SqlError> {
+async fn connect(most: u32, options: &SqliteConnectOptions) -> Result<Connections, SqlError> {
     let mut tries = LOCKED_TRIES;
     loop {
-        let pool = SqlitePoolOptions::new().max_connections(most);
-        match pool.connect_with(options.clone()).await {
+        match Connections::open(most, options).await {
             Err(error) if tries > 0 && primary_code(&error) == Some(BUSY) => {
                 tries -= 1;
                 tokio::time::sleep(LOCKED_REST).await;

@@ -450,3 +450,38 @@ async fn the_log_is_folded_beside_the_writer_and_begins_anew() {
     assert_eq!(count(&database).await, written);
     database.close().await;
 }
+
+#[tokio::test]
+async fn a_state_stays_until_somebody_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder, 1, &[ONE]).await.unwrap();
+    let other = open(&folder, 1, &[ONE]).await.unwrap();
+    let mut state = database.state().await.unwrap();
+    for round in 0..6 {
+        for again in 0..3 {
+            let same = database.state().await.unwrap();
+            assert_eq!(same, state, "round {round}, question {again}");
+        }
+        assert_eq!(database.seen_state(), Some(state));
+        let ended = database.ended();
+        let writer = if round % 2 == 0 { &database } else { &other };
+        writer
+            .execute(
+                "INSERT INTO thing (id) VALUES ($1)",
+                &[i64::from(round).into()],
+            )
+            .await
+            .unwrap();
+        assert_eq!(database.ended() != ended, round % 2 == 0);
+        assert_eq!(database.seen_state().is_none(), round % 2 == 0);
+        let next = database.state().await.unwrap();
+        assert_ne!(next, state);
+        state = next;
+    }
+    drop(database.begin().await.unwrap());
+    assert_eq!(
+        database.state().await.unwrap(),
+        state,
+        "nothing was committed"
+    );
+}

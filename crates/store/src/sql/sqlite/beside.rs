@@ -8,9 +8,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sqlx::sqlite::SqlitePool;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+
+use super::connections::Connections;
 
 /// What a commit weighs beside its rows: of few rows it writes more pages than they would take.
 const COMMIT: u64 = 16;
@@ -47,7 +48,7 @@ impl Due {
 pub(super) struct Folding(AbortHandle);
 
 impl Folding {
-    pub(super) fn begin(readers: SqlitePool, writer: SqlitePool, due: Due) -> Self {
+    pub(super) fn begin(readers: Connections, writer: Connections, due: Due) -> Self {
         let task = tokio::spawn(async move {
             loop {
                 due.reached().await;
@@ -75,13 +76,13 @@ impl Drop for Folding {
 }
 
 /// Moves into the file what no reader needs from the log. Waits for nobody and makes nobody wait.
-async fn fold(connections: &SqlitePool) -> Result<(), sqlx::Error> {
+async fn fold(connections: &Connections) -> Result<(), sqlx::Error> {
     let mut connection = connections.acquire().await?;
     let folded = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
         .fetch_all(&mut *connection)
         .await;
-    if folded.is_err() {
-        connection.close_on_drop();
+    if folded.is_ok() {
+        connection.done();
     }
     folded.map(|_| ())
 }
