@@ -1,4 +1,4 @@
-//! People, sessions, API keys, memberships, roles and the grants that prove them.
+//! People, sessions, API keys, service accounts, memberships, roles and the grants that prove them.
 //!
 //! Every door asks here, and gets a key ([`Session`], [`SignedIn`], [`OperatorSession`]) or a [`Denied`]. Nothing is
 //! cached: a revoked key, an ended session or a changed role counts at the next question. Secrets (passwords, tokens,
@@ -6,14 +6,20 @@
 //! Does not parse requests, and does not know what a project holds.
 
 mod api_keys;
+mod assertion;
+mod compatibility;
+mod device_code;
 mod grant;
 mod members;
 mod password;
 mod people;
+mod rates;
 mod roles;
+mod service;
 mod sessions;
 mod system;
 mod throttle;
+mod tokens;
 
 #[cfg(test)]
 mod support;
@@ -22,6 +28,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fieldkeep_protocol::ProjectId;
 
@@ -31,6 +38,8 @@ use crate::db::{Db, SqlError};
 use crate::keys::{Keys, KeysError, Unsealable};
 
 pub use api_keys::{ApiKey, NewApiKey};
+pub use assertion::{Algorithm, Jwk, PublicKey};
+pub use device_code::{Asking, DeviceCode, DeviceRefusal, PersonToken};
 pub use grant::{
     Actor, Admin, Audit, Grant, Implies, Level, Locations, Nobody, OperatorGrant, OperatorSession,
     Read, Session, SignedIn, Write,
@@ -39,9 +48,15 @@ pub(crate) use members::make_administrator;
 pub use members::{Member, Membership};
 pub use password::PasswordFault;
 pub use people::{Person, sound_name};
-pub use roles::{Action, Role, UnknownRole};
+pub use rates::Allowance;
+pub use roles::{Action, Role, Scopes, UnknownRole};
+pub use service::{
+    CredentialKind, NewCredential, NewServiceAccount, ServiceAccount, ServiceAccountChange,
+    ServiceCredential,
+};
 pub use sessions::Started;
 pub use system::{System, SystemSession, Task, system};
+pub use tokens::{ClientProof, IssuedToken};
 
 /// Why a door stays shut. What a stranger may learn of it is decided by whoever answers.
 #[derive(Debug, thiserror::Error)]
@@ -113,9 +128,27 @@ pub enum AccessError {
     /// The locations to be given reach further than the giver's.
     #[error("these locations reach further than your own")]
     LocationsBeyond,
+    /// The actions to be given are more than the giver's, or than the role's.
+    #[error("these scopes allow more than may be given")]
+    ScopesBeyond,
     /// An end date that is past already.
     #[error("the end date is past")]
     PastDate,
+    /// An end date more than a year away.
+    #[error("the end date is more than a year away")]
+    TooLongLived,
+    /// The project has no such service account.
+    #[error("the project has no such service account")]
+    AccountUnknown,
+    /// The account has no such credential.
+    #[error("the account has no such credential")]
+    CredentialUnknown,
+    /// As many of these as there may be.
+    #[error("there are as many {0} as there may be: remove one first")]
+    TooMany(&'static str),
+    /// The short code is wrong, too old, or was answered.
+    #[error("this code is not valid (any more): look at it again, or ask for a new one")]
+    CodeUnknown,
     /// The project has no such key.
     #[error("the project has no such key")]
     KeyUnknown,
@@ -174,7 +207,14 @@ struct Inner {
     rules: config::Sessions,
     passwords: password::Hasher,
     throttle: throttle::Throttle,
+    /// Requests of keys and service accounts.
+    requests: rates::Rates,
+    /// Proofs that failed, by client and by where they came from.
+    attempts_client: rates::Rates,
+    attempts_source: rates::Rates,
 }
+
+const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 impl Access {
     /// Access over an open catalogue.
@@ -195,6 +235,9 @@ impl Access {
             rules: rules.clone(),
             passwords: password::Hasher::start().await?,
             throttle,
+            requests: rates::Rates::new(rules.key_requests_per_minute, Duration::from_secs(60)),
+            attempts_client: rates::Rates::new(20, TEN_MINUTES),
+            attempts_source: rates::Rates::new(200, TEN_MINUTES),
         })))
     }
 
@@ -210,6 +253,12 @@ impl Access {
     pub async fn actor(&self, credential: &Credential) -> Result<SignedIn, Denied> {
         match credential {
             Credential::Cookie(token) => self.session_holder(token).await,
+            Credential::Bearer(secret) if secret.starts_with(tokens::TOKEN_MARK) => {
+                self.token_by_secret(secret, tokens::Audience::Api).await
+            }
+            Credential::Bearer(secret) if secret.starts_with(device_code::PERSON_MARK) => {
+                self.person_token_holder(secret).await
+            }
             Credential::Bearer(secret) => self.api_key_holder(secret).await,
         }
     }
@@ -227,7 +276,7 @@ impl Access {
             .standing(&who, project)
             .await?
             .ok_or(Denied::NotFound)?;
-        if !standing.role.allows(L::ACTION) {
+        if !standing.scopes.allow(L::ACTION) {
             return Err(Denied::Forbidden);
         }
         Ok(Session::new(who, standing))
@@ -256,7 +305,7 @@ impl Access {
             .standing(&who, session.project())
             .await?
             .ok_or(Denied::NotFound)?;
-        if standing.role.allows(L::ACTION) && standing.locations == session.standing().locations {
+        if standing.scopes.allow(L::ACTION) && standing.locations == session.standing().locations {
             Ok(())
         } else {
             Err(Denied::Forbidden)

@@ -23,6 +23,10 @@ pub const MIGRATIONS: &[Migration] = &[
         number: 2,
         sql: include_str!("../migrations/catalogue/0002_retention.sql"),
     },
+    Migration {
+        number: 5,
+        sql: include_str!("../migrations/catalogue/0005_service.sql"),
+    },
 ];
 
 /// The open catalogue. Cheap to clone; all clones share its connections.

@@ -4,6 +4,8 @@
 //! all, and that a problem on its way out gets the request's id. Logs one line a request, without addresses, query or
 //! bodies.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -11,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tracing::Instrument as _;
 
 use super::problem::{Code, Pending, Problem};
+use crate::access::Allowance;
 
 /// Where clients find the request id.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -39,11 +42,38 @@ impl RequestId {
     }
 }
 
+/// What is left of the caller's quota, told by the door to this layer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally(Arc<OnceLock<Allowance>>);
+
+impl Tally {
+    pub(super) fn note(&self, allowance: Allowance) {
+        // The first question of a request counts; there is only one.
+        let _ = self.0.set(allowance);
+    }
+
+    /// `RateLimit-Policy` and `RateLimit`, after the IETF's draft.
+    fn dress(&self, headers: &mut HeaderMap) {
+        let Some(allowance) = self.0.get() else {
+            return;
+        };
+        let policy = format!("\"key\";q={};w={}", allowance.quota, allowance.window_s);
+        let limit = format!("\"key\";r={};t={}", allowance.left, allowance.whole_in_s);
+        for (name, text) in [("ratelimit-policy", policy), ("ratelimit", limit)] {
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+    }
+}
+
 /// The outermost layer.
 pub(super) async fn outermost(mut request: Request, next: Next) -> Response {
     let id = RequestId::new();
     let method = request.method().clone();
+    let tally = Tally::default();
     request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(tally.clone());
     let path = request
         .extensions()
         .get::<MatchedPath>()
@@ -58,6 +88,7 @@ pub(super) async fn outermost(mut request: Request, next: Next) -> Response {
     .instrument(span)
     .await;
     dress(response.headers_mut(), &id);
+    tally.dress(response.headers_mut());
     response
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use fieldkeep_protocol::{
-    ClaimId, DeploymentId, DeviceId, ElementId, LocationId, PersonId, ProjectId, Timestamp,
+    ClaimId, CredentialId, DeploymentId, DeviceId, ElementId, LocationId, PersonId, ProjectId,
+    ServiceId, Timestamp,
 };
 use fieldkeep_store::{Options, Store};
 use http::{Request, Response, header};
@@ -22,7 +23,10 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-use crate::access::{Access, Locations, NewApiKey, Role, Task, system};
+use crate::access::{
+    Access, Action, ClientProof, Locations, NewApiKey, NewCredential, NewServiceAccount, Role,
+    Scopes, Task, system,
+};
 use crate::api::{Rooms, router};
 use crate::backup::Backup;
 use crate::clock::{Clock, Hands};
@@ -66,6 +70,7 @@ pub(super) struct World {
     /// An API key that was revoked, and a session that expired.
     pub(super) revoked: String,
     pub(super) expired: String,
+    pub(super) db: Db,
     cookie: String,
     _folder: TempDir,
 }
@@ -82,10 +87,14 @@ pub(super) enum Who {
     Limited,
     Person(Role),
     Key(Role),
+    /// A service account with a token of these scopes.
+    Service(Scopes),
+    /// A service account with a token of the compatibility routes.
+    Legacy,
 }
 
 impl Who {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::None,
         Self::Garbage,
         Self::Expired,
@@ -101,6 +110,11 @@ impl Who {
         Self::Key(Role::Auditor),
         Self::Key(Role::Editor),
         Self::Key(Role::Administrator),
+        Self::Service(Scopes::READ),
+        Self::Service(Scopes::AUDIT),
+        Self::Service(Scopes::WRITE),
+        Self::Service(Scopes::ALL),
+        Self::Legacy,
     ];
 
     /// The head of its column in the golden text.
@@ -115,6 +129,11 @@ impl Who {
             Self::Limited => "limited".to_owned(),
             Self::Person(role) => role.name().to_owned(),
             Self::Key(role) => format!("key:{}", role.name()),
+            Self::Service(scopes) => {
+                let last = scopes.actions().last();
+                format!("svc:{}", last.map_or("none", Action::name))
+            }
+            Self::Legacy => "legacy".to_owned(),
         }
     }
 
@@ -195,11 +214,12 @@ impl World {
             series: series.clone(),
             space: Space::new(&data, 0, db.clone(), series.clone(), clock.clone()),
             backup,
-            db,
+            db: db.clone(),
             stopping,
         });
         let mut world = Self {
             router,
+            db,
             cookie: access.cookie_name(),
             access,
             projects,
@@ -216,6 +236,8 @@ impl World {
             _folder: folder,
         };
         world.populate().await;
+        let endpoint = [("endpoint.https", "localhost:8443")];
+        world.db.set(&endpoint).await.unwrap();
         world
     }
 
@@ -227,7 +249,13 @@ impl World {
                 Who::Limited => Some((ours, Role::Viewer, Locations::only([self.here]))),
                 Who::Stranger => Some((self.theirs.project, Role::Administrator, Locations::All)),
                 Who::Operator => None,
-                Who::None | Who::Garbage | Who::Expired | Who::Revoked | Who::Key(_) => continue,
+                Who::None
+                | Who::Garbage
+                | Who::Expired
+                | Who::Revoked
+                | Who::Key(_)
+                | Who::Service(_)
+                | Who::Legacy => continue,
             };
             let name = who.name();
             let operator = who == Who::Operator;
@@ -268,6 +296,56 @@ impl World {
             .await
             .unwrap();
         (key.id, secret)
+    }
+
+    /// A service account of ours with a secret.
+    pub(super) async fn service(&self, scopes: Scopes) -> (ServiceId, CredentialId, String) {
+        let session = system(Task::AdminCommand).project(self.ours.project);
+        let grant = session.grant();
+        let new = NewServiceAccount {
+            name: "pump".to_owned(),
+            scopes,
+            locations: Locations::All,
+        };
+        let access = &self.access;
+        let made = access.create_service_account(&grant, new).await.unwrap();
+        let secret = NewCredential::Secret { others_end: None };
+        let (credential, secret) = access
+            .add_credential(&grant, made.id, secret, None)
+            .await
+            .unwrap();
+        (made.id, credential.id, secret.unwrap())
+    }
+
+    /// A token of a service account of ours.
+    pub(super) async fn token(&self, scopes: Scopes) -> String {
+        let (account, _, secret) = self.service(scopes).await;
+        let proof = ClientProof::Secret {
+            client: account.to_string(),
+            secret,
+        };
+        let issued = self.access.issue_token(&proof, None, "test").await;
+        issued.unwrap().token
+    }
+
+    /// A token of the compatibility routes of ours, which are on from now on.
+    pub(super) async fn legacy_token(&self) -> String {
+        let session = system(Task::AdminCommand).project(self.ours.project);
+        let grant = session.grant();
+        self.access.set_compatibility(&grant, true).await.unwrap();
+        let (account, _, secret) = self.service(Scopes::READ).await;
+        let login = self.access.service_login(account);
+        let issued = self
+            .access
+            .issue_legacy_token(&login, &secret, "test")
+            .await;
+        issued.unwrap().token
+    }
+
+    /// A short code with which a program asks.
+    pub(super) async fn user_code(&self) -> String {
+        let asked = self.access.ask_by_device("a test", "192.0.2.7").await;
+        asked.unwrap().user_code
     }
 
     /// A key of ours that a request may revoke.
@@ -336,6 +414,8 @@ impl World {
             Who::Garbage => return bearer(request, "fk_garbage"),
             Who::Revoked => return bearer(request, &self.revoked),
             Who::Key(role) => return bearer(request, &self.make_key(role).await.1),
+            Who::Service(scopes) => return bearer(request, &self.token(scopes).await),
+            Who::Legacy => return bearer(request, &self.legacy_token().await),
             Who::Expired => self.expired.clone(),
             Who::Stranger | Who::Operator | Who::Limited | Who::Person(_) => {
                 self.session(who).await

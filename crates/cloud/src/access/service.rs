@@ -1,0 +1,644 @@
+//! Service accounts: callers of one project that are no person, and what they prove themselves with.
+//!
+//! An account is limited to scopes and locations, never more than whoever makes or changes it has. Its proofs are secrets
+//! (`fks_` and 64 hexadecimal digits, shown once, stored as a keyed hash; two may live at once, so that one can be
+//! exchanged without a gap) and public keys. Neither opens the API: they are exchanged for tokens (`tokens.rs`).
+//! What is changed, disabled or revoked counts at the next request, for tokens given out before as well.
+
+use fieldkeep_protocol::{CredentialId, PersonId, ProjectId, ServiceId, Timestamp};
+
+use super::api_keys::{LONGEST_US, day, marked, sound_expiry};
+use super::assertion::{Algorithm, PublicKey};
+use super::grant::{Admin, Grant, Locations, Standing};
+use super::members::location_set;
+use super::people::valid_name;
+use super::roles::Scopes;
+use super::{Access, AccessError, Failure};
+use crate::db::{Row, Transaction};
+use crate::keys::{SealingKey, new_id};
+
+const SECRET_MARK: &str = "fks_";
+const SECRET_PREFIX: usize = 4 + 8;
+/// Live secrets of one account.
+const SECRETS: usize = 2;
+/// Live public keys of one account.
+const KEYS: usize = 5;
+/// Accounts of one project.
+const ACCOUNTS: i64 = 500;
+/// What stands behind an account's id in its e-mail-shaped name. No mail ever goes there (RFC 2606).
+const LOGIN_DOMAIN: &str = "service.invalid";
+
+/// What a new account shall be.
+#[derive(Clone, Debug)]
+pub struct NewServiceAccount {
+    /// The name to show.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// The part of the project that it reaches.
+    pub locations: Locations,
+}
+
+/// What to change of an account; None leaves as it is.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceAccountChange {
+    /// A new name.
+    pub name: Option<String>,
+    /// Other scopes.
+    pub scopes: Option<Scopes>,
+    /// Another part of the project.
+    pub locations: Option<Locations>,
+    /// Whether it may come in.
+    pub enabled: Option<bool>,
+}
+
+/// A service account.
+#[derive(Clone, Debug)]
+pub struct ServiceAccount {
+    /// Which; also its client id.
+    pub id: ServiceId,
+    /// The name to show.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// The part of the project that it reaches.
+    pub locations: Locations,
+    /// Whether it may come in.
+    pub enabled: bool,
+    /// The person who made it.
+    pub created_by: Option<PersonId>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// The day on which it last got a token, in UTC.
+    pub used: Option<Timestamp>,
+    /// What it proves itself with, ended ones too, oldest first.
+    pub credentials: Vec<ServiceCredential>,
+}
+
+/// What an account proves itself with, without the secret.
+#[derive(Clone, Debug)]
+pub struct ServiceCredential {
+    /// Which.
+    pub id: CredentialId,
+    /// What it is.
+    pub kind: CredentialKind,
+    /// What to recognise it by: the first characters of a secret, the beginning of a public key's hash.
+    pub hint: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// The day on which it was last used, in UTC.
+    pub used: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked: Option<Timestamp>,
+}
+
+/// What kind of proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// A secret that both sides know.
+    Secret,
+    /// A key whose private half only the service has.
+    Key(Algorithm),
+}
+
+impl CredentialKind {
+    /// As stored and shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Secret => "secret",
+            Self::Key(algorithm) => algorithm.name(),
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "secret" => Some(Self::Secret),
+            other => Algorithm::from_name(other).map(Self::Key),
+        }
+    }
+}
+
+/// What a new credential shall be.
+pub enum NewCredential {
+    /// A secret; the account's other secrets end at this instant, unless they end earlier.
+    Secret {
+        /// None leaves them.
+        others_end: Option<Timestamp>,
+    },
+    /// A public key.
+    Key(PublicKey),
+}
+
+impl ServiceAccount {
+    /// The name to sign in with where an e-mail is asked for.
+    pub fn login(&self) -> String {
+        login_of(self.id)
+    }
+}
+
+pub(super) fn login_of(account: ServiceId) -> String {
+    format!("{account}@{LOGIN_DOMAIN}")
+}
+
+pub(super) fn account_of_login(login: &str) -> Option<ServiceId> {
+    let login = login.trim().to_ascii_lowercase();
+    let (account, domain) = login.split_once('@')?;
+    (domain == LOGIN_DOMAIN).then(|| account.parse().ok())?
+}
+
+/// What `service_from` reads.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, name_sealed, scopes, all_locations, enabled, created_by, created_us, used_us
+             FROM service_account WHERE project = $1 ",
+            $rest
+        )
+    };
+}
+
+impl Access {
+    /// The project's service accounts in reach, oldest first.
+    pub async fn service_accounts(
+        &self,
+        grant: &Grant<'_, Admin>,
+    ) -> Result<Vec<ServiceAccount>, AccessError> {
+        let project = grant.project();
+        let key = self.project_key(project).await?;
+        let rows = self
+            .0
+            .db
+            .fetch_all(
+                select!("ORDER BY created_us, id"),
+                &[project.as_bytes().into()],
+            )
+            .await?;
+        let mut accounts = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let account = self.service_from(row, project, &key).await?;
+            if grant.locations().cover(&account.locations) {
+                accounts.push(account);
+            }
+        }
+        Ok(accounts)
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// [`AccessError::AccountUnknown`] also when it reaches further than the grant.
+    pub async fn service_account(
+        &self,
+        grant: &Grant<'_, Admin>,
+        id: ServiceId,
+    ) -> Result<ServiceAccount, AccessError> {
+        let project = grant.project();
+        let row = self
+            .0
+            .db
+            .fetch_optional(
+                select!("AND id = $2"),
+                &[project.as_bytes().into(), id.as_bytes().into()],
+            )
+            .await?
+            .ok_or(AccessError::AccountUnknown)?;
+        let key = self.project_key(project).await?;
+        let account = self.service_from(&row, project, &key).await?;
+        if grant.locations().cover(&account.locations) {
+            Ok(account)
+        } else {
+            Err(AccessError::AccountUnknown)
+        }
+    }
+
+    /// Makes an account. It can do nothing before it has a credential.
+    ///
+    /// # Errors
+    /// [`AccessError::ScopesBeyond`] and [`AccessError::LocationsBeyond`]: nobody hands out more than they have.
+    pub async fn create_service_account(
+        &self,
+        grant: &Grant<'_, Admin>,
+        new: NewServiceAccount,
+    ) -> Result<ServiceAccount, AccessError> {
+        let name = valid_name(&new.name)?.to_owned();
+        within(grant, new.scopes, &new.locations)?;
+        let project = grant.project();
+        let key = self.project_key(project).await?;
+        let account = ServiceAccount {
+            id: new_id(&self.0.clock, ServiceId::from_parts),
+            name,
+            scopes: new.scopes,
+            locations: new.locations,
+            enabled: true,
+            created_by: grant.actor().person(),
+            created: self.0.clock.now(),
+            used: None,
+            credentials: Vec::new(),
+        };
+        let id = account.id.as_bytes();
+        let mut transaction = self.0.db.begin().await?;
+        let count = transaction
+            .fetch_optional(
+                "SELECT count(*) FROM service_account WHERE project = $1",
+                &[project.as_bytes().into()],
+            )
+            .await?;
+        if count.map_or(Ok(0), |row| row.i64(0))? >= ACCOUNTS {
+            return Err(AccessError::TooMany("service accounts"));
+        }
+        transaction
+            .execute(
+                "INSERT INTO service_account (project, id, name_sealed, scopes, all_locations,
+                     enabled, created_by, created_us)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                &[
+                    project.as_bytes().into(),
+                    id.into(),
+                    (&key.seal("service_account.name", id, account.name.as_bytes())).into(),
+                    account.scopes.to_string().as_str().into(),
+                    matches!(account.locations, Locations::All).into(),
+                    true.into(),
+                    account.created_by.as_ref().map(PersonId::as_bytes).into(),
+                    account.created.as_micros().into(),
+                ],
+            )
+            .await?;
+        set_locations(&mut transaction, project, account.id, &account.locations).await?;
+        transaction.commit().await?;
+        tracing::info!(project.id = %project, account.id = %account.id, by = %grant.actor(), "service account made");
+        Ok(account)
+    }
+
+    /// Changes an account. What it may do is narrowed at the next request, also of tokens given out before.
+    pub async fn change_service_account(
+        &self,
+        grant: &Grant<'_, Admin>,
+        id: ServiceId,
+        change: ServiceAccountChange,
+    ) -> Result<ServiceAccount, AccessError> {
+        let project = grant.project();
+        let mut account = self.service_account(grant, id).await?;
+        if let Some(name) = &change.name {
+            valid_name(name)?.clone_into(&mut account.name);
+        }
+        account.scopes = change.scopes.unwrap_or(account.scopes);
+        account.locations = change.locations.unwrap_or(account.locations);
+        account.enabled = change.enabled.unwrap_or(account.enabled);
+        within(grant, account.scopes, &account.locations)?;
+        let key = self.project_key(project).await?;
+        let mut transaction = self.0.db.begin().await?;
+        transaction
+            .execute(
+                "UPDATE service_account SET name_sealed = $3, scopes = $4, all_locations = $5, enabled = $6
+                 WHERE project = $1 AND id = $2",
+                &[
+                    project.as_bytes().into(),
+                    id.as_bytes().into(),
+                    (&key.seal("service_account.name", id.as_bytes(), account.name.as_bytes())).into(),
+                    account.scopes.to_string().as_str().into(),
+                    matches!(account.locations, Locations::All).into(),
+                    account.enabled.into(),
+                ],
+            )
+            .await?;
+        set_locations(&mut transaction, project, id, &account.locations).await?;
+        if !account.enabled {
+            forget_tokens(&mut transaction, project, id).await?;
+        }
+        transaction.commit().await?;
+        tracing::info!(project.id = %project, account.id = %id, by = %grant.actor(), enabled = account.enabled,
+            "service account changed");
+        Ok(account)
+    }
+
+    /// Gives an account a credential; a secret is answered, and not seen again. Without an end it ends in a year.
+    ///
+    /// # Errors
+    /// [`AccessError::TooMany`] with two live secrets or five live keys: revoke one first.
+    pub async fn add_credential(
+        &self,
+        grant: &Grant<'_, Admin>,
+        account: ServiceId,
+        new: NewCredential,
+        expires: Option<Timestamp>,
+    ) -> Result<(ServiceCredential, Option<String>), AccessError> {
+        let project = grant.project();
+        let account = self.service_account(grant, account).await?;
+        let now = self.0.clock.now();
+        let last = Timestamp::from_micros(now.as_micros().saturating_add(LONGEST_US));
+        let expires = expires.unwrap_or(last);
+        sound_expiry(now, expires)?;
+        let (kind, most, word) = match &new {
+            NewCredential::Secret { .. } => (CredentialKind::Secret, SECRETS, "secrets"),
+            NewCredential::Key(key) => (CredentialKind::Key(key.algorithm), KEYS, "public keys"),
+        };
+        let live = account.credentials.iter().filter(|one| {
+            let alike = (one.kind == CredentialKind::Secret) == (kind == CredentialKind::Secret);
+            alike && one.revoked.is_none() && one.expires > now
+        });
+        if live.count() >= most {
+            return Err(AccessError::TooMany(word));
+        }
+        let (secret, public, others_end) = match new {
+            NewCredential::Secret { others_end } => (Some(marked(SECRET_MARK)), None, others_end),
+            NewCredential::Key(key) => (None, Some(key), None),
+        };
+        let hint = match (&secret, &public) {
+            (Some(secret), _) => secret[..SECRET_PREFIX].to_owned(),
+            (None, Some(key)) => key.hint(),
+            (None, None) => String::new(),
+        };
+        let hash = secret.as_deref().map(|secret| self.secret_hash(secret));
+        let id = new_id(&self.0.clock, CredentialId::from_parts);
+        let mut transaction = self.0.db.begin().await?;
+        if let Some(end) = others_end {
+            transaction
+                .execute(
+                    "UPDATE service_credential SET expires_us = $3
+                     WHERE project = $1 AND account = $2 AND kind = 'secret' AND expires_us > $3",
+                    &[
+                        project.as_bytes().into(),
+                        account.id.as_bytes().into(),
+                        end.max(now).as_micros().into(),
+                    ],
+                )
+                .await?;
+        }
+        transaction
+            .execute(
+                "INSERT INTO service_credential
+                     (project, account, id, kind, hash, public_key, hint, created_us, expires_us)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                &[
+                    project.as_bytes().into(),
+                    account.id.as_bytes().into(),
+                    id.as_bytes().into(),
+                    kind.name().into(),
+                    hash.as_ref().into(),
+                    public.as_ref().map(|key| key.bytes.as_slice()).into(),
+                    hint.as_str().into(),
+                    now.as_micros().into(),
+                    expires.as_micros().into(),
+                ],
+            )
+            .await?;
+        transaction.commit().await?;
+        tracing::info!(project.id = %project, account.id = %account.id, credential.id = %id, by = %grant.actor(),
+            kind = kind.name(), "credential made");
+        let made = ServiceCredential {
+            id,
+            kind,
+            hint,
+            created: now,
+            expires,
+            used: None,
+            revoked: None,
+        };
+        Ok((made, secret))
+    }
+
+    /// Ends a credential and the tokens that were given out for it, at once. Revoking twice changes nothing.
+    pub async fn revoke_credential(
+        &self,
+        grant: &Grant<'_, Admin>,
+        account: ServiceId,
+        id: CredentialId,
+    ) -> Result<(), AccessError> {
+        let project = grant.project();
+        let account = self.service_account(grant, account).await?;
+        if !account.credentials.iter().any(|known| known.id == id) {
+            return Err(AccessError::CredentialUnknown);
+        }
+        let mut transaction = self.0.db.begin().await?;
+        transaction
+            .execute(
+                "UPDATE service_credential SET revoked_us = $4
+                 WHERE project = $1 AND account = $2 AND id = $3 AND revoked_us IS NULL",
+                &[
+                    project.as_bytes().into(),
+                    account.id.as_bytes().into(),
+                    id.as_bytes().into(),
+                    self.0.clock.now().as_micros().into(),
+                ],
+            )
+            .await?;
+        transaction
+            .execute(
+                "DELETE FROM access_token WHERE project = $1 AND account = $2 AND credential = $3",
+                &[
+                    project.as_bytes().into(),
+                    account.id.as_bytes().into(),
+                    id.as_bytes().into(),
+                ],
+            )
+            .await?;
+        transaction.commit().await?;
+        tracing::info!(project.id = %project, account.id = %account.id, credential.id = %id, by = %grant.actor(),
+            "credential revoked");
+        Ok(())
+    }
+
+    /// What a token of `scopes` may do: no more than its account does now.
+    pub(super) async fn service_standing(
+        &self,
+        project: ProjectId,
+        account: ServiceId,
+        scopes: Scopes,
+    ) -> Result<Option<Standing>, Failure> {
+        let row = self
+            .0
+            .db
+            .fetch_optional(
+                "SELECT scopes, all_locations FROM service_account
+                 WHERE project = $1 AND id = $2 AND enabled",
+                &[project.as_bytes().into(), account.as_bytes().into()],
+            )
+            .await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let live = stored_scopes(row.text(0)?)?;
+        let locations = self
+            .service_locations(project, account, row.bool(1)?)
+            .await?;
+        Ok(Some(Standing::limited(
+            project,
+            scopes.and(live),
+            locations,
+        )))
+    }
+
+    async fn service_locations(
+        &self,
+        project: ProjectId,
+        account: ServiceId,
+        all: bool,
+    ) -> Result<Locations, Failure> {
+        if all {
+            return Ok(Locations::All);
+        }
+        let rows = self
+            .0
+            .db
+            .fetch_all(
+                "SELECT location FROM service_account_location WHERE project = $1 AND account = $2",
+                &[project.as_bytes().into(), account.as_bytes().into()],
+            )
+            .await?;
+        Ok(Locations::Only(location_set(&rows)?))
+    }
+
+    async fn service_from(
+        &self,
+        row: &Row,
+        project: ProjectId,
+        key: &SealingKey,
+    ) -> Result<ServiceAccount, Failure> {
+        let bytes: [u8; 16] = row.array(0)?;
+        let id = ServiceId::from_bytes(bytes);
+        let credentials = self
+            .0
+            .db
+            .fetch_all(
+                "SELECT id, kind, hint, created_us, expires_us, used_us, revoked_us
+                 FROM service_credential WHERE project = $1 AND account = $2 ORDER BY created_us, id",
+                &[project.as_bytes().into(), id.as_bytes().into()],
+            )
+            .await?;
+        Ok(ServiceAccount {
+            id,
+            name: key.open_text("service_account.name", &bytes, row.bytes(1)?)?,
+            scopes: stored_scopes(row.text(2)?)?,
+            locations: self.service_locations(project, id, row.bool(3)?).await?,
+            enabled: row.bool(4)?,
+            created_by: row.opt_array(5)?.map(PersonId::from_bytes),
+            created: Timestamp::from_micros(row.i64(6)?),
+            used: row.opt_i64(7)?.map(Timestamp::from_micros),
+            credentials: credentials
+                .iter()
+                .map(credential_from)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    pub(super) fn secret_hash(&self, secret: &str) -> [u8; 32] {
+        self.0
+            .keys
+            .instance()
+            .lookup("service_credential.hash", secret.as_bytes())
+    }
+}
+
+/// Notes that an account proved itself with a credential today.
+pub(super) async fn note_use(
+    transaction: &mut Transaction,
+    project: ProjectId,
+    account: ServiceId,
+    credential: CredentialId,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let today = day(now.as_micros());
+    transaction
+        .execute(
+            "UPDATE service_account SET used_us = $3
+             WHERE project = $1 AND id = $2 AND (used_us IS NULL OR used_us < $3)",
+            &[
+                project.as_bytes().into(),
+                account.as_bytes().into(),
+                today.into(),
+            ],
+        )
+        .await?;
+    transaction
+        .execute(
+            "UPDATE service_credential SET used_us = $4
+             WHERE project = $1 AND account = $2 AND id = $3 AND (used_us IS NULL OR used_us < $4)",
+            &[
+                project.as_bytes().into(),
+                account.as_bytes().into(),
+                credential.as_bytes().into(),
+                today.into(),
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+async fn forget_tokens(
+    transaction: &mut Transaction,
+    project: ProjectId,
+    account: ServiceId,
+) -> Result<(), Failure> {
+    transaction
+        .execute(
+            "DELETE FROM access_token WHERE project = $1 AND account = $2",
+            &[project.as_bytes().into(), account.as_bytes().into()],
+        )
+        .await?;
+    Ok(())
+}
+
+async fn set_locations(
+    transaction: &mut Transaction,
+    project: ProjectId,
+    account: ServiceId,
+    locations: &Locations,
+) -> Result<(), Failure> {
+    let values = [project.as_bytes().into(), account.as_bytes().into()];
+    transaction
+        .execute(
+            "DELETE FROM service_account_location WHERE project = $1 AND account = $2",
+            &values,
+        )
+        .await?;
+    let Locations::Only(set) = locations else {
+        return Ok(());
+    };
+    for location in set {
+        transaction
+            .execute(
+                "INSERT INTO service_account_location (project, account, location)
+                 VALUES ($1, $2, $3)",
+                &[
+                    project.as_bytes().into(),
+                    account.as_bytes().into(),
+                    location.as_bytes().into(),
+                ],
+            )
+            .await?;
+    }
+    Ok(())
+}
+
+fn within(
+    grant: &Grant<'_, Admin>,
+    scopes: Scopes,
+    locations: &Locations,
+) -> Result<(), AccessError> {
+    if !grant.scopes().cover(scopes) {
+        return Err(AccessError::ScopesBeyond);
+    }
+    if !grant.locations().cover(locations) {
+        return Err(AccessError::LocationsBeyond);
+    }
+    Ok(())
+}
+
+pub(super) fn stored_scopes(text: &str) -> Result<Scopes, Failure> {
+    Scopes::parse(text).ok_or(Failure::Unknown("service_account.scopes"))
+}
+
+fn credential_from(row: &Row) -> Result<ServiceCredential, Failure> {
+    Ok(ServiceCredential {
+        id: CredentialId::from_bytes(row.array(0)?),
+        kind: CredentialKind::from_name(row.text(1)?)
+            .ok_or(Failure::Unknown("service_credential.kind"))?,
+        hint: row.text(2)?.to_owned(),
+        created: Timestamp::from_micros(row.i64(3)?),
+        expires: Timestamp::from_micros(row.i64(4)?),
+        used: row.opt_i64(5)?.map(Timestamp::from_micros),
+        revoked: row.opt_i64(6)?.map(Timestamp::from_micros),
+    })
+}
