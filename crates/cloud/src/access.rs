@@ -7,10 +7,14 @@
 
 mod api_keys;
 mod assertion;
+mod audit;
 mod compatibility;
 mod device_code;
 mod grant;
+mod history;
+mod leaving;
 mod members;
+mod operators;
 mod password;
 mod people;
 mod rates;
@@ -36,16 +40,18 @@ use crate::clock::Clock;
 use crate::config;
 use crate::db::{Db, SqlError};
 use crate::keys::{Keys, KeysError, Unsealable};
+use crate::trail::{Origin, Trail, TrailError};
 
 pub use api_keys::{ApiKey, NewApiKey};
 pub use assertion::{Algorithm, Jwk, PublicKey};
+pub use audit::{Had, HadAccess};
 pub use device_code::{Asking, DeviceCode, DeviceRefusal, PersonToken};
 pub use grant::{
     Actor, Admin, Audit, Grant, Implies, Level, Locations, Nobody, OperatorGrant, OperatorSession,
     Read, Session, SignedIn, Write,
 };
-pub(crate) use members::make_administrator;
-pub use members::{Member, Membership};
+pub use leaving::{Fate, Hanging};
+pub use members::{Member, MemberChange, Membership};
 pub use password::PasswordFault;
 pub use people::{Person, sound_name};
 pub use rates::Allowance;
@@ -125,6 +131,33 @@ pub enum AccessError {
     /// The role to be given allows more than the giver's.
     #[error("the role {0} allows more than your own")]
     RoleAbove(Role),
+    /// The project would be left without an administrator, or the instance without an operator.
+    #[error("{0}")]
+    Last(&'static str),
+    /// The project has no such member, or the grant does not reach all of them.
+    #[error("the project has no such member")]
+    MemberUnknown,
+    /// Something hangs on a person who is to be removed, and it is not said what becomes of it.
+    #[error("keys or service accounts hang on this person: revoke them, or hand them over")]
+    Hanging,
+    /// Whoever is to take over may not have what they are to get.
+    #[error("whoever takes over must be an administrator here whose reach covers the keys")]
+    CannotTakeOver,
+    /// The person is a member already.
+    #[error("you are a member of this project already")]
+    AlreadyMember,
+    /// No project has this id.
+    #[error("no such project")]
+    ProjectUnknown,
+    /// An emergency is to last less than an hour or more than a day.
+    #[error("between 1 and 24 hours")]
+    TooLong,
+    /// Whoever let themself in in an emergency would stay.
+    #[error("you let yourself in for a time: another administrator decides whether you stay")]
+    Emergency,
+    /// A reason is empty or too long.
+    #[error("a reason has 1 to 500 characters")]
+    NoReason,
     /// The locations to be given reach further than the giver's.
     #[error("these locations reach further than your own")]
     LocationsBeyond,
@@ -158,6 +191,21 @@ pub enum AccessError {
     /// The access data failed.
     #[error("the access data failed")]
     Failed(#[from] Failure),
+}
+
+impl From<TrailError> for Failure {
+    fn from(error: TrailError) -> Self {
+        match error {
+            TrailError::Sql(error) => Self::Sql(error),
+            TrailError::Keys(error) => Self::Keys(error),
+        }
+    }
+}
+
+impl From<TrailError> for AccessError {
+    fn from(error: TrailError) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 impl From<SqlError> for AccessError {
@@ -205,6 +253,7 @@ struct Inner {
     keys: Keys,
     clock: Clock,
     rules: config::Sessions,
+    trail: Trail,
     passwords: password::Hasher,
     throttle: throttle::Throttle,
     /// Requests of keys and service accounts.
@@ -228,11 +277,13 @@ impl Access {
         rules: &config::Sessions,
     ) -> Result<Self, Failure> {
         let throttle = throttle::Throttle::new(clock.clone(), rules);
+        let trail = Trail::new(db.clone(), keys.clone(), clock.clone());
         Ok(Self(Arc::new(Inner {
             db,
             keys,
             clock,
             rules: rules.clone(),
+            trail,
             passwords: password::Hasher::start().await?,
             throttle,
             requests: rates::Rates::new(rules.key_requests_per_minute, Duration::from_secs(60)),
@@ -241,25 +292,35 @@ impl Access {
         })))
     }
 
+    /// The instance's one trail. Rooms that change something write into it, and doors note what they refuse.
+    pub fn trail(&self) -> &Trail {
+        &self.0.trail
+    }
+
     /// The session cookie's name, which differs between installations on one host.
     pub fn cookie_name(&self) -> String {
         format!("__Host-fk-{}", self.0.keys.instance_id().short())
     }
 
-    /// Who shows this credential.
+    /// Who shows this credential, in the request from `origin`.
     ///
     /// # Errors
     /// [`Denied::Unauthenticated`] alike for unknown, expired, revoked and malformed ones.
-    pub async fn actor(&self, credential: &Credential) -> Result<SignedIn, Denied> {
+    pub async fn actor(
+        &self,
+        credential: &Credential,
+        origin: &Origin,
+    ) -> Result<SignedIn, Denied> {
         match credential {
-            Credential::Cookie(token) => self.session_holder(token).await,
+            Credential::Cookie(token) => self.session_holder(token, origin).await,
             Credential::Bearer(secret) if secret.starts_with(tokens::TOKEN_MARK) => {
-                self.token_by_secret(secret, tokens::Audience::Api).await
+                self.token_by_secret(secret, tokens::Audience::Api, origin)
+                    .await
             }
             Credential::Bearer(secret) if secret.starts_with(device_code::PERSON_MARK) => {
-                self.person_token_holder(secret).await
+                self.person_token_holder(secret, origin).await
             }
-            Credential::Bearer(secret) => self.api_key_holder(secret).await,
+            Credential::Bearer(secret) => self.api_key_holder(secret, origin).await,
         }
     }
 

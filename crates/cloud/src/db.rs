@@ -24,6 +24,10 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/catalogue/0002_retention.sql"),
     },
     Migration {
+        number: 3,
+        sql: include_str!("../migrations/catalogue/0003_trail.sql"),
+    },
+    Migration {
         number: 5,
         sql: include_str!("../migrations/catalogue/0005_service.sql"),
     },

@@ -16,3 +16,4 @@ pub mod series;
 pub mod serve;
 pub mod space;
 pub mod telemetry;
+pub mod trail;

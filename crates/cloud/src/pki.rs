@@ -32,6 +32,7 @@ use tokio::sync::broadcast;
 use crate::clock::Clock;
 use crate::db::{Db, SqlError};
 use crate::keys::{Keys, KeysError, Unsealable};
+use crate::trail::{Trail, TrailError};
 
 pub use claim::{Claim, ClaimLine, NewClaim};
 pub use csr::CsrFault;
@@ -82,6 +83,15 @@ pub enum PkiError {
     Sql(#[from] SqlError),
 }
 
+impl From<TrailError> for PkiError {
+    fn from(error: TrailError) -> Self {
+        match error {
+            TrailError::Sql(error) => Self::Sql(error),
+            TrailError::Keys(error) => Self::Keys(error),
+        }
+    }
+}
+
 /// Where devices reach this cloud, as `host:port` with the name they must use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
@@ -102,6 +112,7 @@ struct Inner {
     devices: authority::Branch,
     server: authority::Branch,
     verifier: Arc<Verifier>,
+    trail: Trail,
     throttle: Mutex<throttle::Throttle>,
     changes: broadcast::Sender<fieldkeep_protocol::DeviceId>,
 }
@@ -123,6 +134,8 @@ impl Pki {
             clock.clone(),
         )?;
         let (changes, _) = broadcast::channel(1_024);
+        // Only for entries that go with a change: the desk for notes is the one of `access`.
+        let trail = Trail::new(db.clone(), keys.clone(), clock.clone());
         Ok(Self(Arc::new(Inner {
             db,
             keys,
@@ -130,6 +143,7 @@ impl Pki {
             devices,
             server,
             verifier: Arc::new(verifier),
+            trail,
             throttle: Mutex::default(),
             changes,
         })))

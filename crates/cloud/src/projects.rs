@@ -17,14 +17,15 @@ mod text;
 mod tests;
 
 use fieldkeep_protocol::{DeploymentId, ProjectId, Timestamp};
+use serde_json::json;
 
 use crate::access::{
     Access, Admin, Failure, Grant, Locations, OperatorGrant, Read, Role, SignedIn, System,
-    make_administrator,
 };
 use crate::clock::Clock;
 use crate::db::{Db, Row, SqlError};
 use crate::keys::{Keys, KeysError, SealingKey, Unsealable, new_id};
+use crate::trail::{Act, TrailError};
 
 pub use channels::{Bound, ChannelDescription, DeviceChannels, Mismatch, NewElementOf};
 pub use deployments::{Deployment, NewDeployment};
@@ -159,6 +160,15 @@ pub struct Projects {
     access: Access,
 }
 
+impl From<TrailError> for ProjectsError {
+    fn from(error: TrailError) -> Self {
+        match error {
+            TrailError::Sql(error) => Self::Sql(error),
+            TrailError::Keys(error) => Self::Keys(error),
+        }
+    }
+}
+
 impl Projects {
     /// Projects of an open catalogue.
     pub fn new(db: Db, keys: Keys, clock: Clock, access: Access) -> Self {
@@ -195,7 +205,18 @@ impl Projects {
                 ],
             )
             .await?;
-        make_administrator(&mut transaction, id, by.actor(), created).await?;
+        let entry = by
+            .entry(Act::ProjectCreate)
+            .on(id)
+            .new_value(json!({ "name": name, "zone": zone }));
+        let trail = self.access.trail();
+        trail
+            .write(&mut transaction, entry.clone().in_project(id))
+            .await?;
+        trail.write(&mut transaction, entry).await?;
+        self.access
+            .make_administrator(&mut transaction, by, id, created)
+            .await?;
         transaction.commit().await?;
         tracing::info!(project.id = %id, by = %by.actor(), "project created");
         Ok(Project {
@@ -270,6 +291,7 @@ impl Projects {
     ) -> Result<Project, ProjectsError> {
         whole(grant.locations())?;
         let mut project = self.project(grant.project()).await?;
+        let old = told(&project);
         if let Some(name) = &change.name {
             text::name("name", name)?.clone_into(&mut project.name);
         }
@@ -278,7 +300,8 @@ impl Projects {
         }
         let key = self.key(project.id).await?;
         let id = project.id.as_bytes();
-        self.db
+        let mut transaction = self.db.begin().await?;
+        transaction
             .execute(
                 "UPDATE project SET name_sealed = $2, zone = $3 WHERE id = $1",
                 &[
@@ -288,6 +311,13 @@ impl Projects {
                 ],
             )
             .await?;
+        let entry = grant
+            .entry(Act::ProjectChange)
+            .on(project.id)
+            .old(old)
+            .new_value(told(&project));
+        self.access.trail().write(&mut transaction, entry).await?;
+        transaction.commit().await?;
         Ok(project)
     }
 
@@ -312,6 +342,11 @@ impl Projects {
     async fn key(&self, project: ProjectId) -> Result<SealingKey, ProjectsError> {
         Ok(self.keys.project(project).await?)
     }
+}
+
+/// A project as the trail tells it.
+fn told(project: &Project) -> serde_json::Value {
+    json!({ "name": project.name, "zone": project.zone })
 }
 
 /// Sums the counts of rows (location, count) that are in reach.

@@ -10,8 +10,11 @@ use super::members::location_set;
 use super::people::valid_name;
 use super::roles::{Role, Scopes};
 use super::{Access, AccessError, Denied, Failure};
+use crate::clock::rfc3339;
 use crate::db::Row;
 use crate::keys::{SealingKey, hex, new_id, random};
+use crate::trail::{Act, Origin};
+use serde_json::json;
 
 const MARK: &str = "fk_";
 /// `fk_` and 256 bits in hexadecimal.
@@ -143,6 +146,19 @@ impl Access {
                     .await?;
             }
         }
+        let locations = match &new.locations {
+            Locations::All => None,
+            Locations::Only(locations) => Some(locations.iter().map(ToString::to_string)),
+        };
+        let entry = grant.entry(Act::KeyCreate).on(id).new_value(json!({
+            "name": name,
+            "prefix": prefix,
+            "role": new.role.name(),
+            "scopes": scopes.to_string(),
+            "locations": locations.map(Iterator::collect::<Vec<_>>),
+            "expires": new.expires.map(rfc3339::format),
+        }));
+        self.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(project.id = %project, key.id = %id, by = %grant.actor(), "API key made");
         let made = ApiKey {
@@ -163,7 +179,13 @@ impl Access {
 
     /// The project's keys, revoked and expired ones too, oldest first.
     pub async fn api_keys(&self, grant: &Grant<'_, Admin>) -> Result<Vec<ApiKey>, AccessError> {
-        let project = grant.project();
+        let mut keys = self.keys_of(grant.project()).await?;
+        keys.retain(|key| grant.locations().cover(&key.locations));
+        Ok(keys)
+    }
+
+    /// All keys that a project ever had.
+    pub(super) async fn keys_of(&self, project: ProjectId) -> Result<Vec<ApiKey>, AccessError> {
         let sealing = self.project_key(project).await?;
         let rows = self
             .0
@@ -177,10 +199,7 @@ impl Access {
             .await?;
         let mut keys = Vec::with_capacity(rows.len());
         for row in &rows {
-            let key = self.api_key_from(row, project, &sealing).await?;
-            if grant.locations().cover(&key.locations) {
-                keys.push(key);
-            }
+            keys.push(self.api_key_from(row, project, &sealing).await?);
         }
         Ok(keys)
     }
@@ -199,8 +218,8 @@ impl Access {
         if !standing.is_some_and(|locations| grant.locations().cover(&locations)) {
             return Err(AccessError::KeyUnknown);
         }
-        self.0
-            .db
+        let mut transaction = self.0.db.begin().await?;
+        transaction
             .execute(
                 "UPDATE api_key SET revoked_us = $3
                  WHERE project = $1 AND id = $2 AND revoked_us IS NULL",
@@ -211,11 +230,18 @@ impl Access {
                 ],
             )
             .await?;
+        let entry = grant.entry(Act::KeyRevoke).on(id);
+        self.trail().write(&mut transaction, entry).await?;
+        transaction.commit().await?;
         tracing::info!(project.id = %project, key.id = %id, by = %grant.actor(), "API key revoked");
         Ok(())
     }
 
-    pub(super) async fn api_key_holder(&self, secret: &str) -> Result<SignedIn, Denied> {
+    pub(super) async fn api_key_holder(
+        &self,
+        secret: &str,
+        origin: &Origin,
+    ) -> Result<SignedIn, Denied> {
         if secret.len() != LENGTH || !secret.starts_with(MARK) {
             return Err(Denied::Unauthenticated);
         }
@@ -224,7 +250,7 @@ impl Access {
             .0
             .db
             .fetch_optional(
-                "SELECT project, id, used_us FROM api_key WHERE hash = $1
+                "SELECT project, id, used_us, prefix FROM api_key WHERE hash = $1
                  AND revoked_us IS NULL AND (expires_us IS NULL OR expires_us > $2)",
                 &[(&self.api_key_hash(secret)).into(), now.into()],
             )
@@ -247,18 +273,23 @@ impl Access {
                 )
                 .await?;
         }
-        Ok(SignedIn(Holder::ApiKey { project, key }))
+        Ok(SignedIn::new(
+            Holder::ApiKey { project, key },
+            row.text(3)?,
+            origin,
+        ))
     }
 
     /// The holder, if the key is neither revoked nor expired.
     pub(super) async fn api_key_alive(
         &self,
+        who: &SignedIn,
         project: ProjectId,
         key: KeyId,
     ) -> Result<SignedIn, Denied> {
         self.api_key_standing(project, key)
             .await?
-            .map(|_| SignedIn(Holder::ApiKey { project, key }))
+            .map(|_| who.clone())
             .ok_or(Denied::Unauthenticated)
     }
 

@@ -1,9 +1,11 @@
 //! Whether a project lets clients of another cloud's API in: off until an administrator turns it on.
 
 use fieldkeep_protocol::ProjectId;
+use serde_json::json;
 
 use super::grant::{Admin, Grant, Locations, Read};
 use super::{Access, AccessError, Failure};
+use crate::trail::Act;
 
 impl Access {
     /// Whether the project's service accounts may use the compatibility routes.
@@ -24,8 +26,8 @@ impl Access {
             return Err(AccessError::LocationsBeyond);
         }
         let project = grant.project();
-        self.0
-            .db
+        let mut transaction = self.0.db.begin().await?;
+        transaction
             .execute(
                 "INSERT INTO compatibility (project, consibio_v2, changed_us) VALUES ($1, $2, $3)
                  ON CONFLICT (project) DO UPDATE SET consibio_v2 = excluded.consibio_v2,
@@ -37,6 +39,10 @@ impl Access {
                 ],
             )
             .await?;
+        let entry = grant.entry(Act::ProjectChange).on(project);
+        let entry = entry.new_value(json!({ "compatibility": { "consibio_v2": on } }));
+        self.trail().write(&mut transaction, entry).await?;
+        transaction.commit().await?;
         tracing::info!(project.id = %project, by = %grant.actor(), on, "compatibility set");
         Ok(())
     }

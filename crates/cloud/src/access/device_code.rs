@@ -9,6 +9,7 @@ use std::fmt;
 
 use fieldkeep_protocol::{PersonId, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::api_keys::{DAY_US, marked};
 use super::grant::{Holder, SignedIn};
@@ -16,6 +17,7 @@ use super::people::valid_name;
 use super::{Access, AccessError, Denied, Failure};
 use crate::db::Row;
 use crate::keys::random;
+use crate::trail::{Act, Entry, Origin, Who, WhoKind};
 
 pub(super) const PERSON_MARK: &str = "fkp_";
 const PERSON_LENGTH: usize = 4 + 64;
@@ -196,9 +198,8 @@ impl Access {
         let person = self.browser(who).await?;
         let (hash, row) = self.asking(who, code).await?;
         let asking = self.shown(&hash, &row)?;
-        let answered = self
-            .0
-            .db
+        let mut transaction = self.0.db.begin().await?;
+        let answered = transaction
             .execute(
                 "UPDATE device_code SET person = $2, denied = $3
                  WHERE hash = $1 AND person IS NULL AND NOT denied",
@@ -212,12 +213,21 @@ impl Access {
         if answered == 0 {
             return Err(AccessError::CodeUnknown);
         }
+        let entry = who.entry(Act::SessionConfirm).on(person).new_value(json!({
+            "device": asking.name, "from": asking.from, "approved": approve,
+        }));
+        self.trail().write(&mut transaction, entry).await?;
+        transaction.commit().await?;
         tracing::info!(person.id = %person, approve, "device code answered");
         Ok(asking)
     }
 
     /// Asks whether somebody has said yes; then the code is spent.
-    pub async fn poll_device(&self, code: &str) -> Result<PersonToken, DeviceRefusal> {
+    pub async fn poll_device(
+        &self,
+        code: &str,
+        origin: &Origin,
+    ) -> Result<PersonToken, DeviceRefusal> {
         if code.len() != DEVICE_LENGTH || !code.starts_with(DEVICE_MARK) {
             return Err(DeviceRefusal::Expired);
         }
@@ -298,6 +308,12 @@ impl Access {
                 ],
             )
             .await?;
+        let who = Who::new(WhoKind::Person, person, None);
+        let entry = Entry::new(None, who, origin, Act::SessionStart)
+            .on(person)
+            .new_value(json!({ "cause": CAUSE }));
+        let written = self.trail().write(&mut transaction, entry).await;
+        written.map_err(Failure::from)?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "signed in by device code");
         Ok(PersonToken {
@@ -320,18 +336,23 @@ impl Access {
         Ok(())
     }
 
-    pub(super) async fn person_token_holder(&self, token: &str) -> Result<SignedIn, Denied> {
+    pub(super) async fn person_token_holder(
+        &self,
+        token: &str,
+        origin: &Origin,
+    ) -> Result<SignedIn, Denied> {
         if !is_person_token(token) {
             return Err(Denied::Unauthenticated);
         }
-        self.session_by_hash(self.person_token_hash(token)).await
+        self.session_by_hash(self.person_token_hash(token), origin)
+            .await
     }
 
     /// The person, if they came by a browser: a program does not let another one in.
     async fn browser(&self, who: &SignedIn) -> Result<PersonId, AccessError> {
         let Holder::Person {
             person, session, ..
-        } = &who.0
+        } = &who.holder
         else {
             return Err(AccessError::NotAPerson);
         };

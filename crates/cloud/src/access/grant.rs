@@ -39,14 +39,17 @@
 //! }
 //! ```
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use fieldkeep_protocol::{KeyId, LocationId, PersonId, ProjectId, ServiceId};
 
 use super::Task;
 use super::roles::{Action, Role, Scopes};
+use crate::trail::{Act, Entry, Origin, Who, WhoKind};
 
 /// A level of a grant: an action, as a type.
 pub trait Level: sealed::Sealed + Send + Sync + 'static {
@@ -141,6 +144,41 @@ impl fmt::Display for Actor {
     }
 }
 
+/// Who acts, under which name, in which request: what the trail writes down of an actor. Whoever gets a key gets it
+/// along, so that nobody who changes something can forget to say who it was.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) actor: Actor,
+    /// The name at this time: a person's, or the first characters of a key.
+    pub(super) name: Arc<str>,
+    pub(super) origin: Origin,
+}
+
+impl Caller {
+    /// The program itself.
+    pub(super) fn system(task: Task) -> Self {
+        Self {
+            actor: Actor::System(task),
+            name: "".into(),
+            origin: Origin::here(),
+        }
+    }
+
+    pub(super) fn who(&self) -> Who {
+        let name = (!self.name.is_empty()).then_some(&*self.name);
+        match self.actor {
+            Actor::Person(person) => Who::new(WhoKind::Person, person, name),
+            Actor::ApiKey(_, key) => Who::new(WhoKind::Key, key, name),
+            Actor::ServiceAccount(_, account) => Who::new(WhoKind::Service, account, name),
+            Actor::System(task) => Who::new(WhoKind::System, task.name(), None),
+        }
+    }
+
+    pub(super) fn entry(&self, project: Option<ProjectId>, act: Act) -> Entry {
+        Entry::new(project, self.who(), &self.origin, act)
+    }
+}
+
 /// The part of a project that a grant reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Locations {
@@ -211,15 +249,15 @@ impl Standing {
 /// Proof that an actor may do `L` in one project. Only this room makes one; it lives no longer than the session
 /// or task that lends it, and is a snapshot: long streams ask again ([`Access::still_valid`](super::Access::still_valid)).
 pub struct Grant<'r, L> {
-    actor: Actor,
+    caller: &'r Caller,
     standing: &'r Standing,
     _level: PhantomData<fn() -> L>,
 }
 
 impl<'r, L: Level> Grant<'r, L> {
-    pub(super) fn new(actor: Actor, standing: &'r Standing) -> Self {
+    pub(super) fn new(caller: &'r Caller, standing: &'r Standing) -> Self {
         Self {
-            actor,
+            caller,
             standing,
             _level: PhantomData,
         }
@@ -237,7 +275,12 @@ impl<'r, L: Level> Grant<'r, L> {
 
     /// Who holds it.
     pub fn actor(&self) -> Actor {
-        self.actor
+        self.caller.actor
+    }
+
+    /// An entry of the trail about this holder, in this project, in this request.
+    pub fn entry(&self, act: Act) -> Entry {
+        self.caller.entry(Some(self.project()), act)
     }
 
     /// The highest role that the holder fills wholly; nothing above it may be handed out with this grant.
@@ -255,7 +298,7 @@ impl<'r, L: Level> Grant<'r, L> {
     where
         L: Implies<Lower>,
     {
-        Grant::new(self.actor, self.standing)
+        Grant::new(self.caller, self.standing)
     }
 
     /// The same grant for reading.
@@ -274,7 +317,7 @@ impl<L: Level> fmt::Debug for Grant<'_, L> {
             "Grant({} in {} by {})",
             L::ACTION.name(),
             self.standing.project,
-            self.actor
+            self.caller.actor
         )
     }
 }
@@ -297,7 +340,7 @@ impl<L: Level> Session<L> {
 
     /// Lends the grant.
     pub fn grant(&self) -> Grant<'_, L> {
-        Grant::new(self.who.actor(), &self.standing)
+        Grant::new(&self.who.caller, &self.standing)
     }
 
     /// Lends a grant for reading.
@@ -352,29 +395,57 @@ pub(super) enum Holder {
 
 /// A handler's key for what belongs to the caller alone: someone with a valid credential.
 #[derive(Clone, Debug)]
-pub struct SignedIn(pub(super) Holder);
+pub struct SignedIn {
+    pub(super) holder: Holder,
+    pub(super) caller: Caller,
+}
 
 impl SignedIn {
-    /// Who it is.
-    pub fn actor(&self) -> Actor {
-        match self.0 {
+    pub(super) fn new(holder: Holder, name: &str, origin: &Origin) -> Self {
+        let actor = match holder {
             Holder::Person { person, .. } => Actor::Person(person),
             Holder::ApiKey { project, key } => Actor::ApiKey(project, key),
             Holder::Service {
                 project, account, ..
             } => Actor::ServiceAccount(project, account),
-        }
+        };
+        let caller = Caller {
+            actor,
+            name: name.into(),
+            origin: origin.clone(),
+        };
+        Self { holder, caller }
+    }
+
+    /// Who it is.
+    pub fn actor(&self) -> Actor {
+        self.caller.actor
+    }
+
+    /// Who it is, as the trail says it.
+    pub fn who(&self) -> Who {
+        self.caller.who()
+    }
+
+    /// The request that the credential came with.
+    pub fn origin(&self) -> &Origin {
+        &self.caller.origin
+    }
+
+    /// An entry of the trail about this caller that belongs to no project, in this request.
+    pub fn entry(&self, act: Act) -> Entry {
+        self.caller.entry(None, act)
     }
 
     /// Whether it is an operator of the instance.
     pub fn is_operator(&self) -> bool {
-        matches!(self.0, Holder::Person { operator: true, .. })
+        matches!(self.holder, Holder::Person { operator: true, .. })
     }
 
     /// Whether it is a person without a password so far.
     pub fn must_set_password(&self) -> bool {
         matches!(
-            self.0,
+            self.holder,
             Holder::Person {
                 must_set_password: true,
                 ..
@@ -394,7 +465,7 @@ impl OperatorSession {
 
     /// Lends the grant.
     pub fn grant(&self) -> OperatorGrant<'_> {
-        OperatorGrant::new(self.0.actor())
+        OperatorGrant::new(Cow::Borrowed(&self.0.caller))
     }
 
     /// Who holds it.
@@ -406,32 +477,43 @@ impl OperatorSession {
 /// Proof that an actor may look after the instance.
 #[derive(Debug)]
 pub struct OperatorGrant<'r> {
-    actor: Actor,
-    _lender: PhantomData<&'r OperatorSession>,
+    caller: Cow<'r, Caller>,
 }
 
-impl OperatorGrant<'_> {
-    pub(super) fn new(actor: Actor) -> Self {
-        Self {
-            actor,
-            _lender: PhantomData,
-        }
+impl<'r> OperatorGrant<'r> {
+    pub(super) fn new(caller: Cow<'r, Caller>) -> Self {
+        Self { caller }
     }
 
     /// Who holds it.
     pub fn actor(&self) -> Actor {
-        self.actor
+        self.caller.actor
+    }
+
+    /// An entry of the trail about this holder and the instance, in this request.
+    pub fn entry(&self, act: Act) -> Entry {
+        self.caller.entry(None, act)
     }
 }
 
 /// A handler's key for those few doors that are open to everyone: sign-in, health, the web app's files.
-#[derive(Clone, Copy, Debug)]
-pub struct Nobody(());
+#[derive(Clone, Debug)]
+pub struct Nobody(Origin);
 
 impl Nobody {
     /// Only the front door calls this, for a row that is told to be public.
-    pub fn admit() -> Self {
-        Self(())
+    pub fn admit(origin: Origin) -> Self {
+        Self(origin)
+    }
+
+    /// The request.
+    pub fn origin(&self) -> &Origin {
+        &self.0
+    }
+
+    /// An entry of the trail about somebody who is not known, in this request.
+    pub fn entry(&self, act: Act) -> Entry {
+        Entry::new(None, Who::nobody(), &self.0, act)
     }
 }
 

@@ -2,11 +2,13 @@
 
 use fieldkeep_protocol::{PersonId, Timestamp};
 
+use super::Task;
 use super::grant::{Holder, SignedIn};
 use super::sessions::{Cause, Started, token};
 use super::{Access, AccessError, Failure, PasswordFault, password};
 use crate::db::{Row, Transaction};
 use crate::keys::new_id;
+use crate::trail::{Act, Entry, Origin, Who, WhoKind};
 
 const LINK_US: i64 = 15 * 60 * 1_000_000;
 const EMAIL_LONGEST: usize = 254;
@@ -30,7 +32,7 @@ pub struct Person {
 impl Access {
     /// The signed-in person; None for an API key.
     pub async fn me(&self, who: &SignedIn) -> Result<Option<Person>, Failure> {
-        let Holder::Person { person, .. } = &who.0 else {
+        let Holder::Person { person, .. } = &who.holder else {
             return Ok(None);
         };
         self.person(*person).await
@@ -75,6 +77,9 @@ impl Access {
                 ],
             )
             .await?;
+        let task = Who::new(WhoKind::System, Task::AdminCommand.name(), None);
+        let entry = Entry::new(None, task, &Origin::here(), Act::LinkCreate).on(person);
+        self.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "sign-in link made");
         Ok(secret)
@@ -84,7 +89,7 @@ impl Access {
     ///
     /// # Errors
     /// [`AccessError::LinkRefused`] alike for unknown, used and expired ones.
-    pub async fn redeem_link(&self, secret: &str) -> Result<Started, AccessError> {
+    pub async fn redeem_link(&self, secret: &str, origin: &Origin) -> Result<Started, AccessError> {
         let hash = self
             .0
             .keys
@@ -123,11 +128,11 @@ impl Access {
             return Err(AccessError::LinkRefused);
         }
         let cookie = self
-            .begin_session(&mut transaction, person, Cause::Link)
+            .begin_session(&mut transaction, person, Cause::Link, origin)
             .await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "signed in by link");
-        self.started(cookie).await
+        self.started(cookie, origin).await
     }
 
     /// Sets the caller's password and ends their other sessions. The current password is asked for, unless there is
@@ -140,7 +145,7 @@ impl Access {
     ) -> Result<(), AccessError> {
         let Holder::Person {
             person, session, ..
-        } = &who.0
+        } = &who.holder
         else {
             return Err(AccessError::NotAPerson);
         };
@@ -192,6 +197,8 @@ impl Access {
                 &[person.as_bytes().into(), session.into()],
             )
             .await?;
+        let entry = who.entry(Act::PasswordSet).on(*person);
+        self.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "password set");
         Ok(())

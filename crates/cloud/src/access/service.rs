@@ -6,6 +6,7 @@
 //! What is changed, disabled or revoked counts at the next request, for tokens given out before as well.
 
 use fieldkeep_protocol::{CredentialId, PersonId, ProjectId, ServiceId, Timestamp};
+use serde_json::{Value, json};
 
 use super::api_keys::{LONGEST_US, day, marked, sound_expiry};
 use super::assertion::{Algorithm, PublicKey};
@@ -14,8 +15,10 @@ use super::members::location_set;
 use super::people::valid_name;
 use super::roles::Scopes;
 use super::{Access, AccessError, Failure};
+use crate::clock::rfc3339;
 use crate::db::{Row, Transaction};
 use crate::keys::{SealingKey, new_id};
+use crate::trail::Act;
 
 const SECRET_MARK: &str = "fks_";
 const SECRET_PREFIX: usize = 4 + 8;
@@ -135,6 +138,20 @@ impl ServiceAccount {
     /// The name to sign in with where an e-mail is asked for.
     pub fn login(&self) -> String {
         login_of(self.id)
+    }
+
+    /// As the trail tells it.
+    fn told(&self) -> Value {
+        let locations = match &self.locations {
+            Locations::All => None,
+            Locations::Only(set) => Some(set.iter().map(ToString::to_string)),
+        };
+        json!({
+            "name": self.name,
+            "scopes": self.scopes.to_string(),
+            "locations": locations.map(Iterator::collect::<Vec<_>>),
+            "enabled": self.enabled,
+        })
     }
 }
 
@@ -266,6 +283,9 @@ impl Access {
             )
             .await?;
         set_locations(&mut transaction, project, account.id, &account.locations).await?;
+        let entry = grant.entry(Act::ServiceCreate).on(account.id);
+        let entry = entry.new_value(account.told());
+        self.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(project.id = %project, account.id = %account.id, by = %grant.actor(), "service account made");
         Ok(account)
@@ -280,6 +300,7 @@ impl Access {
     ) -> Result<ServiceAccount, AccessError> {
         let project = grant.project();
         let mut account = self.service_account(grant, id).await?;
+        let before = account.told();
         if let Some(name) = &change.name {
             valid_name(name)?.clone_into(&mut account.name);
         }
@@ -307,6 +328,9 @@ impl Access {
         if !account.enabled {
             forget_tokens(&mut transaction, project, id).await?;
         }
+        let entry = grant.entry(Act::ServiceChange).on(id);
+        let entry = entry.old(before).new_value(account.told());
+        self.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(project.id = %project, account.id = %id, by = %grant.actor(), enabled = account.enabled,
             "service account changed");
@@ -384,6 +408,12 @@ impl Access {
                 ],
             )
             .await?;
+        let entry = grant.entry(Act::ServiceChange).on(account.id);
+        let entry = entry.new_value(json!({
+            "credential": id.to_string(), "kind": kind.name(), "hint": hint,
+            "expires": rfc3339::format(expires), "others_end": others_end.map(rfc3339::format),
+        }));
+        self.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(project.id = %project, account.id = %account.id, credential.id = %id, by = %grant.actor(),
             kind = kind.name(), "credential made");
@@ -434,6 +464,9 @@ impl Access {
                 ],
             )
             .await?;
+        let entry = grant.entry(Act::ServiceChange).on(account.id);
+        let entry = entry.new_value(json!({ "credential": id.to_string(), "revoked": true }));
+        self.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(project.id = %project, account.id = %account.id, credential.id = %id, by = %grant.actor(),
             "credential revoked");
@@ -564,6 +597,25 @@ pub(super) async fn note_use(
         )
         .await?;
     Ok(())
+}
+
+/// Lets an account in no more, at once.
+pub(super) async fn end_account(
+    transaction: &mut Transaction,
+    project: ProjectId,
+    account: ServiceId,
+) -> Result<(), Failure> {
+    transaction
+        .execute(
+            "UPDATE service_account SET enabled = $3 WHERE project = $1 AND id = $2",
+            &[
+                project.as_bytes().into(),
+                account.as_bytes().into(),
+                false.into(),
+            ],
+        )
+        .await?;
+    forget_tokens(transaction, project, account).await
 }
 
 async fn forget_tokens(

@@ -13,6 +13,8 @@ use super::tokens::Audience;
 use super::{Access, AccessError, Credential, Denied, Failure, device_code, password};
 use crate::db::Transaction;
 use crate::keys::{Keys, random};
+use crate::trail::{Act, Entry, Origin, Outcome, Who, WhoKind};
+use serde_json::json;
 
 const SECOND_US: i64 = 1_000_000;
 const SEEN_EVERY_US: i64 = 60 * SECOND_US;
@@ -71,6 +73,7 @@ impl Access {
         email: &str,
         password: &str,
         source: &str,
+        origin: &Origin,
     ) -> Result<Started, AccessError> {
         let email = normalized(email).unwrap_or_default();
         self.limit(&email, source)?;
@@ -89,6 +92,12 @@ impl Access {
         let right = self.0.passwords.verify(password, stored).await?;
         let (Some(row), Some(stored), true) = (&row, stored, right) else {
             tracing::info!("sign-in refused");
+            if let Some(row) = &row {
+                let entry = Entry::new(None, Who::nobody(), origin, Act::SessionStart)
+                    .on(PersonId::from_bytes(row.array(0)?))
+                    .ended(Outcome::Refused("sign_in_failed"));
+                self.trail().note(entry);
+            }
             return Err(AccessError::WrongCredentials);
         };
         self.0.throttle.forgive(self.email_hash(&email));
@@ -112,20 +121,23 @@ impl Access {
                 .await?;
         }
         let cookie = self
-            .begin_session(&mut transaction, person, Cause::Password)
+            .begin_session(&mut transaction, person, Cause::Password, origin)
             .await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "signed in by password");
-        self.started(cookie).await
+        self.started(cookie, origin).await
     }
 
     /// Ends the caller's session, on the server too. An API key has none to end.
     pub async fn sign_out(&self, who: SignedIn) -> Result<(), Failure> {
-        if let Holder::Person { session, .. } = &who.0 {
-            self.0
-                .db
+        if let Holder::Person { session, .. } = &who.holder {
+            let mut transaction = self.0.db.begin().await?;
+            transaction
                 .execute("DELETE FROM session WHERE hash = $1", &[session.into()])
                 .await?;
+            let entry = who.entry(Act::SessionEnd);
+            self.trail().write(&mut transaction, entry).await?;
+            transaction.commit().await?;
         }
         Ok(())
     }
@@ -147,6 +159,7 @@ impl Access {
         transaction: &mut Transaction,
         person: PersonId,
         cause: Cause,
+        origin: &Origin,
     ) -> Result<String, Failure> {
         let now = self.0.clock.now().as_micros();
         let (secret, hash) = token(&self.0.keys, "session.hash");
@@ -167,11 +180,20 @@ impl Access {
                 ],
             )
             .await?;
+        let who = Who::new(WhoKind::Person, person, None);
+        let entry = Entry::new(None, who, origin, Act::SessionStart)
+            .on(person)
+            .new_value(json!({ "by": cause.name() }));
+        self.trail().write(transaction, entry).await?;
         Ok(secret)
     }
 
-    pub(super) async fn started(&self, cookie: String) -> Result<Started, AccessError> {
-        let who = match self.session_holder(&cookie).await {
+    pub(super) async fn started(
+        &self,
+        cookie: String,
+        origin: &Origin,
+    ) -> Result<Started, AccessError> {
+        let who = match self.session_holder(&cookie, origin).await {
             Ok(who) => who,
             Err(Denied::Failed(failure)) => return Err(failure.into()),
             Err(Denied::Unauthenticated | Denied::NotFound | Denied::Forbidden) => {
@@ -185,7 +207,11 @@ impl Access {
         })
     }
 
-    pub(super) async fn session_holder(&self, secret: &str) -> Result<SignedIn, Denied> {
+    pub(super) async fn session_holder(
+        &self,
+        secret: &str,
+        origin: &Origin,
+    ) -> Result<SignedIn, Denied> {
         if secret.len() > TOKEN_LONGEST {
             return Err(Denied::Unauthenticated);
         }
@@ -194,26 +220,32 @@ impl Access {
             .keys
             .instance()
             .lookup("session.hash", secret.as_bytes());
-        self.session_by_hash(hash).await
+        self.session_by_hash(hash, origin).await
     }
 
     /// The holder as it stands now.
     pub(super) async fn refreshed(&self, who: &SignedIn) -> Result<SignedIn, Denied> {
-        match &who.0 {
-            Holder::Person { session, .. } => self.session_by_hash(*session).await,
-            Holder::ApiKey { project, key } => self.api_key_alive(*project, *key).await,
-            Holder::Service { token, .. } => self.token_holder(*token, Audience::Api).await,
+        match &who.holder {
+            Holder::Person { session, .. } => self.session_by_hash(*session, who.origin()).await,
+            Holder::ApiKey { project, key } => self.api_key_alive(who, *project, *key).await,
+            Holder::Service { token, .. } => {
+                self.token_holder(*token, Audience::Api, who.origin()).await
+            }
         }
     }
 
-    pub(super) async fn session_by_hash(&self, hash: [u8; 32]) -> Result<SignedIn, Denied> {
+    pub(super) async fn session_by_hash(
+        &self,
+        hash: [u8; 32],
+        origin: &Origin,
+    ) -> Result<SignedIn, Denied> {
         let now = self.0.clock.now().as_micros();
         let idle_us = i64::from(self.0.rules.idle_s) * SECOND_US;
         let row = self
             .0
             .db
             .fetch_optional(
-                "SELECT p.id, p.operator, p.password IS NULL, s.seen_us
+                "SELECT p.id, p.operator, p.password IS NULL, s.seen_us, p.name_sealed
                  FROM session s JOIN person p ON p.id = s.person
                  WHERE s.hash = $1 AND s.expires_us > $2 AND p.enabled
                    AND s.seen_us > CASE WHEN s.cause = $4 THEN $5 ELSE $3 END",
@@ -236,12 +268,20 @@ impl Access {
                 )
                 .await?;
         }
-        Ok(SignedIn(Holder::Person {
-            person: PersonId::from_bytes(row.array(0)?),
+        let id: [u8; 16] = row.array(0)?;
+        let holder = Holder::Person {
+            person: PersonId::from_bytes(id),
             operator: row.bool(1)?,
             must_set_password: row.bool(2)?,
             session: hash,
-        }))
+        };
+        let name = self
+            .0
+            .keys
+            .instance()
+            .open_text("person.name", &id, row.bytes(4)?)
+            .map_err(Failure::from)?;
+        Ok(SignedIn::new(holder, &name, origin))
     }
 }
 

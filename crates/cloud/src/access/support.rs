@@ -62,8 +62,8 @@ impl Access {
         Ok(())
     }
 
-    /// Ends a membership.
-    pub async fn remove_member(
+    /// Ends a membership, whatever hangs on it.
+    pub async fn drop_member(
         &self,
         person: PersonId,
         project: ProjectId,

@@ -8,6 +8,7 @@
 use std::fmt;
 
 use fieldkeep_protocol::{CredentialId, ProjectId, ServiceId, Timestamp};
+use serde_json::json;
 
 use super::api_keys::marked;
 use super::assertion::{Algorithm, Assertion, PublicKey};
@@ -17,6 +18,7 @@ use super::roles::Scopes;
 use super::service::{account_of_login, login_of, note_use, stored_scopes};
 use super::{Access, AccessError, Denied, Failure};
 use crate::db::Transaction;
+use crate::trail::{Act, Entry, Origin, Outcome, Who, WhoKind};
 
 pub(super) const TOKEN_MARK: &str = "fkt_";
 const TOKEN_LENGTH: usize = 4 + 64;
@@ -103,6 +105,13 @@ struct Proven {
     scopes: Scopes,
 }
 
+impl Proven {
+    fn entry(&self, origin: &Origin, act: Act) -> Entry {
+        let who = Who::new(WhoKind::Service, self.account, None);
+        Entry::new(Some(self.project), who, origin, act).on(self.account)
+    }
+}
+
 impl Access {
     /// Exchanges a proof for a token of the API. `scope` narrows what the account may do; None takes all of it.
     ///
@@ -114,16 +123,21 @@ impl Access {
         proof: &ClientProof,
         scope: Option<&str>,
         source: &str,
+        origin: &Origin,
     ) -> Result<IssuedToken, AccessError> {
-        let proven = self.proven(proof, source).await?;
+        let proven = self.proven(proof, source, origin).await?;
         let scopes = match scope {
-            None => proven.scopes,
-            Some(text) => Scopes::parse(text).ok_or(AccessError::ScopesBeyond)?,
+            None => Some(proven.scopes),
+            Some(text) => Scopes::parse(text).filter(|scopes| proven.scopes.cover(*scopes)),
         };
-        if !proven.scopes.cover(scopes) {
+        let Some(scopes) = scopes else {
+            let entry = proven.entry(origin, Act::TokenIssue);
+            let refused = entry.ended(Outcome::Refused("invalid_scope"));
+            self.trail().note(refused);
             return Err(AccessError::ScopesBeyond);
-        }
-        self.make_token(&proven, scopes, Audience::Api).await
+        };
+        self.make_token(&proven, scopes, Audience::Api, origin)
+            .await
     }
 
     /// Exchanges an e-mail-shaped name and a secret for a token of the compatibility routes, which reads.
@@ -135,17 +149,21 @@ impl Access {
         login: &str,
         secret: &str,
         source: &str,
+        origin: &Origin,
     ) -> Result<IssuedToken, AccessError> {
         let client = account_of_login(login).map(|account| account.to_string());
         let proof = ClientProof::Secret {
             client: client.unwrap_or_default(),
             secret: secret.to_owned(),
         };
-        let proven = self.proven(&proof, source).await?;
+        let proven = self.proven(&proof, source, origin).await?;
         if !self.legacy_allowed(proven.project).await? {
+            let entry = proven.entry(origin, Act::TokenIssue);
+            let refused = entry.ended(Outcome::Refused("compatibility_off"));
+            self.trail().note(refused);
             return Err(AccessError::WrongCredentials);
         }
-        self.make_token(&proven, Scopes::READ, Audience::Legacy)
+        self.make_token(&proven, Scopes::READ, Audience::Legacy, origin)
             .await
     }
 
@@ -155,11 +173,12 @@ impl Access {
         proof: &ClientProof,
         token: &str,
         source: &str,
+        origin: &Origin,
     ) -> Result<(), AccessError> {
-        let proven = self.proven(proof, source).await?;
+        let proven = self.proven(proof, source, origin).await?;
         if token.len() == TOKEN_LENGTH {
-            self.0
-                .db
+            let mut transaction = self.0.db.begin().await?;
+            transaction
                 .execute(
                     "DELETE FROM access_token WHERE hash = $1 AND project = $2 AND account = $3",
                     &[
@@ -169,6 +188,9 @@ impl Access {
                     ],
                 )
                 .await?;
+            let entry = proven.entry(origin, Act::TokenRevoke);
+            self.trail().write(&mut transaction, entry).await?;
+            transaction.commit().await?;
             tracing::info!(project.id = %proven.project, account.id = %proven.account, "token revoked");
         }
         Ok(())
@@ -178,9 +200,11 @@ impl Access {
     ///
     /// # Errors
     /// [`Denied::Unauthenticated`] for everything else.
-    pub async fn legacy_actor(&self, token: &str) -> Result<SignedIn, Denied> {
-        let who = self.token_by_secret(token, Audience::Legacy).await?;
-        let Holder::Service { project, .. } = &who.0 else {
+    pub async fn legacy_actor(&self, token: &str, origin: &Origin) -> Result<SignedIn, Denied> {
+        let who = self
+            .token_by_secret(token, Audience::Legacy, origin)
+            .await?;
+        let Holder::Service { project, .. } = &who.holder else {
             return Err(Denied::Unauthenticated);
         };
         if self.legacy_allowed(*project).await? {
@@ -194,11 +218,13 @@ impl Access {
         &self,
         token: &str,
         audience: Audience,
+        origin: &Origin,
     ) -> Result<SignedIn, Denied> {
         if token.len() != TOKEN_LENGTH || !token.starts_with(TOKEN_MARK) {
             return Err(Denied::Unauthenticated);
         }
-        self.token_holder(self.token_hash(token), audience).await
+        self.token_holder(self.token_hash(token), audience, origin)
+            .await
     }
 
     /// The holder of a live token of one audience, as it stands now.
@@ -206,12 +232,13 @@ impl Access {
         &self,
         token: [u8; 32],
         audience: Audience,
+        origin: &Origin,
     ) -> Result<SignedIn, Denied> {
         let row = self
             .0
             .db
             .fetch_optional(
-                "SELECT t.project, t.account, t.scopes FROM access_token t
+                "SELECT t.project, t.account, t.scopes, c.hint FROM access_token t
                  JOIN service_account a ON a.project = t.project AND a.id = t.account
                  JOIN service_credential c
                    ON c.project = t.project AND c.account = t.account AND c.id = t.credential
@@ -225,19 +252,20 @@ impl Access {
             )
             .await?
             .ok_or(Denied::Unauthenticated)?;
-        Ok(SignedIn(Holder::Service {
+        let holder = Holder::Service {
             project: ProjectId::from_bytes(row.array(0)?),
             account: ServiceId::from_bytes(row.array(1)?),
             scopes: stored_scopes(row.text(2)?)?,
             token,
-        }))
+        };
+        Ok(SignedIn::new(holder, row.text(3)?, origin))
     }
 
     /// The name of the account behind a token, for whoever holds it.
     pub async fn my_service_account(&self, who: &SignedIn) -> Result<Option<String>, Failure> {
         let Holder::Service {
             project, account, ..
-        } = &who.0
+        } = &who.holder
         else {
             return Ok(None);
         };
@@ -272,16 +300,18 @@ impl Access {
     /// # Errors
     /// How many seconds until there is one.
     pub fn take_request(&self, who: &SignedIn) -> Result<Option<Allowance>, u64> {
-        let (kind, id) = match &who.0 {
-            Holder::Person { .. } => return Ok(None),
-            Holder::ApiKey { key, .. } => (1, *key.as_bytes()),
-            Holder::Service { account, .. } => (2, *account.as_bytes()),
-        };
+        match &who.holder {
+            Holder::Person { .. } => Ok(None),
+            Holder::ApiKey { key, .. } => self.take_of(1, key.as_bytes()).map(Some),
+            Holder::Service { account, .. } => self.take_of(2, account.as_bytes()).map(Some),
+        }
+    }
+
+    fn take_of(&self, kind: u8, id: &[u8; 16]) -> Result<Allowance, u64> {
         let mut name = [0; 32];
         name[0] = kind;
-        name[16..].copy_from_slice(&id);
-        let now = self.0.clock.elapsed();
-        self.0.requests.take(name, now).map(Some)
+        name[16..].copy_from_slice(id);
+        self.0.requests.take(name, self.0.clock.elapsed())
     }
 
     /// What stands before paths in addresses of this instance, such as `https://cloud.example.org:8443`; None before a
@@ -292,7 +322,12 @@ impl Access {
     }
 
     /// The account that a proof is of. Attempts that fail count against the client and against where they come from.
-    async fn proven(&self, proof: &ClientProof, source: &str) -> Result<Proven, AccessError> {
+    async fn proven(
+        &self,
+        proof: &ClientProof,
+        source: &str,
+        origin: &Origin,
+    ) -> Result<Proven, AccessError> {
         let assertion = match proof {
             ClientProof::Secret { .. } => None,
             ClientProof::Assertion(text) => {
@@ -331,6 +366,10 @@ impl Access {
         };
         let Some(credential) = credential else {
             tracing::info!(project.id = %project, account.id = %account, "proof of a service account refused");
+            let entry = Entry::new(Some(project), Who::nobody(), origin, Act::TokenIssue)
+                .on(account)
+                .ended(Outcome::Refused("invalid_client"));
+            self.trail().note(entry);
             return Err(AccessError::WrongCredentials);
         };
         for (rates, name) in counted {
@@ -467,17 +506,12 @@ impl Access {
         proven: &Proven,
         scopes: Scopes,
         audience: Audience,
+        origin: &Origin,
     ) -> Result<IssuedToken, AccessError> {
         let token = marked(TOKEN_MARK);
         let now = self.0.clock.now();
         // A token costs a request of the account's quota, so that nobody fills the table.
-        let holder = SignedIn(Holder::Service {
-            project: proven.project,
-            account: proven.account,
-            token: self.token_hash(&token),
-            scopes,
-        });
-        self.take_request(&holder)
+        self.take_of(2, proven.account.as_bytes())
             .map_err(|retry_after_s| AccessError::Throttled { retry_after_s })?;
         let mut transaction = self.0.db.begin().await?;
         self.write_token(&mut transaction, &token, proven, scopes, audience, now)
@@ -490,6 +524,12 @@ impl Access {
             now,
         )
         .await?;
+        let entry = proven.entry(origin, Act::TokenIssue).new_value(json!({
+            "credential": proven.credential.to_string(),
+            "scope": scopes.to_string(),
+            "for": audience.name(),
+        }));
+        self.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(project.id = %proven.project, account.id = %proven.account, audience = audience.name(),
             "token issued");

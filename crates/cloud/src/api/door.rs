@@ -54,6 +54,7 @@ pub(super) use key::denied;
 pub use key::{Key, LegacySession, Needs};
 
 use super::App;
+use super::notice::Notice;
 use super::problem::{Code, Pending, Problem};
 
 /// The part of a request that a key is taken from; the body is out of reach.
@@ -163,7 +164,11 @@ where
             Box::pin(async move {
                 let mut response = served.await;
                 match response.extensions_mut().remove::<Pending>() {
-                    Some(Pending(problem)) => refuse(&problem),
+                    Some(Pending(problem)) => {
+                        let mut refusal = refuse(&problem);
+                        refusal.extensions_mut().insert(problem.code());
+                        refusal
+                    }
                     None => response,
                 }
             })
@@ -203,7 +208,7 @@ pub(super) fn mount(table: Vec<Row>) -> axum::Router<App> {
 }
 
 async fn enter(app: App, mut request: Request, rows: Arc<[Row]>) -> Response {
-    let path = match request.extract_parts::<RawPathParams>().await {
+    let path: Vec<(String, String)> = match request.extract_parts::<RawPathParams>().await {
         Ok(params) => params
             .iter()
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -220,6 +225,7 @@ async fn enter(app: App, mut request: Request, rows: Arc<[Row]>) -> Response {
         return wrong_method(&app, request, &rows).await;
     };
     let (parts, body) = request.into_parts();
+    Notice::of(&parts.extensions).route(row.name(), &path);
     let head = Head { parts, path };
     (row.serve)(app, Incoming { head, body }).await
 }

@@ -34,7 +34,16 @@ pub(super) fn access(error: AccessError) -> Problem {
         AccessError::PersonUnknown
         | AccessError::KeyUnknown
         | AccessError::AccountUnknown
-        | AccessError::CredentialUnknown => Problem::new(Code::NotFound),
+        | AccessError::CredentialUnknown
+        | AccessError::MemberUnknown
+        | AccessError::ProjectUnknown => Problem::new(Code::NotFound),
+        AccessError::Last(_)
+        | AccessError::Emergency
+        | AccessError::Hanging
+        | AccessError::AlreadyMember => Problem::new(Code::Conflict).detail(error.to_string()),
+        AccessError::CannotTakeOver => Problem::field("to", error.to_string()),
+        AccessError::NoReason => Problem::field("reason", error.to_string()),
+        AccessError::TooLong => Problem::field("hours", "are between 1 and 24"),
         AccessError::InvalidEmail => Problem::field("email", "is not an e-mail address"),
         AccessError::InvalidName => Problem::field("name", error.to_string()),
         AccessError::RoleAbove(_) => Problem::field("role", "allows more than your own role"),

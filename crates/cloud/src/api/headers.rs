@@ -6,14 +6,17 @@
 
 use std::sync::{Arc, OnceLock};
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tracing::Instrument as _;
 
+use super::notice::Notice;
 use super::problem::{Code, Pending, Problem};
 use crate::access::Allowance;
+use crate::pki::Peer;
+use crate::trail::{Origin, Trail};
 
 /// Where clients find the request id.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -68,12 +71,23 @@ impl Tally {
 }
 
 /// The outermost layer.
-pub(super) async fn outermost(mut request: Request, next: Next) -> Response {
+pub(super) async fn outermost(
+    State(trail): State<Trail>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let id = RequestId::new();
     let method = request.method().clone();
     let tally = Tally::default();
+    let address = request
+        .extensions()
+        .get::<Peer>()
+        .map(|peer| peer.address.ip());
+    let origin = Origin::new(address, Some(id.0.clone()));
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(tally.clone());
+    let notice = Notice::new(origin);
+    request.extensions_mut().insert(notice.clone());
     let path = request
         .extensions()
         .get::<MatchedPath>()
@@ -81,7 +95,8 @@ pub(super) async fn outermost(mut request: Request, next: Next) -> Response {
     let span = tracing::info_span!("request", request.id = %id.0);
     let (mut response, id) = async {
         let response = next.run(request).await;
-        let response = fill_in(response, &id);
+        let (response, code) = fill_in(response, &id);
+        notice.ended(&trail, &method, response.status(), code);
         tracing::info!(%method, path, status = response.status().as_u16(), "answered");
         (response, id)
     }
@@ -93,14 +108,15 @@ pub(super) async fn outermost(mut request: Request, next: Next) -> Response {
 }
 
 /// Gives problems their body, and turns refusals that came from the framework into problems.
-fn fill_in(mut response: Response, id: &RequestId) -> Response {
+fn fill_in(mut response: Response, id: &RequestId) -> (Response, Option<Code>) {
     if let Some(Pending(problem)) = response.extensions_mut().remove::<Pending>() {
         let given = std::mem::take(response.headers_mut());
+        let code = problem.code();
         let mut filled = problem.respond(&id.0);
         for (name, value) in &given {
             filled.headers_mut().insert(name, value.clone());
         }
-        return filled;
+        return (filled, Some(code));
     }
     let status = response.status();
     let framework = (status.is_client_error() || status.is_server_error())
@@ -112,9 +128,11 @@ fn fill_in(mut response: Response, id: &RequestId) -> Response {
             status if status.is_server_error() => Code::Internal,
             _ => Code::Malformed,
         };
-        return Problem::new(code).respond(&id.0);
+        return (Problem::new(code).respond(&id.0), Some(code));
     }
-    response
+    // A refusal in the words of another API.
+    let code = response.extensions_mut().remove::<Code>();
+    (response, code)
 }
 
 fn dress(headers: &mut HeaderMap, id: &RequestId) {

@@ -17,13 +17,16 @@ mod health;
 mod instance;
 mod live;
 mod locations;
+mod members;
 mod oauth;
+mod operators;
 mod people;
 mod points;
 mod projects;
 mod retention;
 mod service_accounts;
 mod tables;
+mod trail;
 
 use fieldkeep_protocol::LocationId;
 use http::Method;
@@ -61,6 +64,7 @@ pub fn table() -> Vec<Row> {
     rows.extend(described());
     rows.extend(measured());
     rows.extend(kept());
+    rows.extend(people());
     rows.extend(services());
     rows.extend(super::compat::rows());
     rows
@@ -311,7 +315,7 @@ fn described() -> Vec<Row> {
             deployments::change,
             "End a deployment",
         ),
-        door(GET, project!("/members"), people::members, "Members"),
+        door(GET, project!("/members"), members::list, "Members"),
         door(GET, project!("/keys"), people::keys, "API keys"),
         door(
             POST,
@@ -360,6 +364,67 @@ fn measured() -> Vec<Row> {
             project!("/live"),
             live::stream,
             "New points as they arrive",
+        ),
+    ]
+}
+
+/// Who may do what, and who did what.
+fn people() -> Vec<Row> {
+    vec![
+        door(
+            PATCH,
+            project!("/members/{person}"),
+            members::change,
+            "Change what a member may do",
+        ),
+        door(
+            GET,
+            project!("/members/{person}/hanging"),
+            members::hanging,
+            "What hangs on a member",
+        ),
+        door(
+            POST,
+            project!("/members/{person}/remove"),
+            members::remove,
+            "Remove a member",
+        ),
+        door(
+            GET,
+            project!("/access"),
+            members::access_at,
+            "Who could do what at a time",
+        ),
+        door(GET, project!("/trail"), trail::project, "Who did what"),
+        door(
+            GET,
+            project!("/trail/export"),
+            trail::export,
+            "Who did what, as a file",
+        ),
+        door(
+            GET,
+            v1!("/instance/trail"),
+            trail::instance,
+            "Who did what about the instance",
+        ),
+        door(
+            GET,
+            v1!("/instance/people"),
+            operators::people,
+            "Everybody with an account",
+        ),
+        door(
+            PATCH,
+            v1!("/instance/people/{person}"),
+            operators::change,
+            "Let a person in, or keep them out",
+        ),
+        door(
+            POST,
+            v1!("/instance/break-glass"),
+            operators::break_glass,
+            "Let myself into a project in an emergency",
         ),
     ]
 }

@@ -10,4 +10,5 @@ mod samples;
 mod services;
 mod tables;
 mod tenants;
+mod trail;
 mod world;

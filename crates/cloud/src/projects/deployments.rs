@@ -10,8 +10,11 @@ use fieldkeep_store::Source;
 
 use super::{Invalid, Projects, ProjectsError, Thing, locations, text};
 use crate::access::{Grant, Locations, Read, Write};
+use crate::clock::rfc3339;
 use crate::db::{Db, Row, Transaction};
 use crate::keys::{SealingKey, new_id};
+use crate::trail::Act;
+use serde_json::json;
 
 /// The dated binding of a device's channel to an element.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +117,7 @@ impl Projects {
         }
         let key = self.key(project).await?;
         let mut transaction = self.db.begin().await?;
+        let mut location = None;
         for (thing, sql, id) in [
             (
                 Thing::Element,
@@ -130,9 +134,18 @@ impl Projects {
                 .fetch_optional(sql, &[project.as_bytes().into(), id.into()])
                 .await?;
             reachable(found.as_ref(), grant.locations(), thing)?;
+            if let (Thing::Element, Some(row)) = (thing, &found) {
+                location = locations::optional(row, 0)?;
+            }
         }
         free(&mut transaction, project, &deployment).await?;
         insert(&mut transaction, project, &key, &deployment).await?;
+        let entry = grant
+            .entry(Act::DeploymentCreate)
+            .on(deployment.id)
+            .at(location)
+            .new_value(told(&deployment));
+        self.access.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         Ok(deployment)
     }
@@ -153,10 +166,12 @@ impl Projects {
         let mut transaction = self.db.begin().await?;
         let row = transaction.fetch_optional(ONE, &values).await?;
         let row = row.ok_or(ProjectsError::NotFound(Thing::Deployment))?;
-        if !grant.locations().allow(locations::optional(&row, 7)?) {
+        let location = locations::optional(&row, 7)?;
+        if !grant.locations().allow(location) {
             return Err(ProjectsError::NotFound(Thing::Deployment));
         }
         let mut deployment = from_row(&row, &key)?;
+        let old = told(&deployment);
         if to <= deployment.from {
             return Err(ProjectsError::Invalid {
                 field: "to",
@@ -175,6 +190,13 @@ impl Projects {
                 ],
             )
             .await?;
+        let entry = grant
+            .entry(Act::DeploymentChange)
+            .on(id)
+            .at(location)
+            .old(old)
+            .new_value(told(&deployment));
+        self.access.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         Ok(deployment)
     }
@@ -245,6 +267,17 @@ impl Projects {
             .map(|element| found.get(element).cloned())
             .collect())
     }
+}
+
+/// A deployment as the trail tells it.
+fn told(deployment: &Deployment) -> serde_json::Value {
+    json!({
+        "element": deployment.element.to_string(),
+        "device": deployment.device.to_string(),
+        "channel": deployment.channel,
+        "from": rfc3339::format(deployment.from),
+        "to": deployment.to.map(rfc3339::format),
+    })
 }
 
 /// Elements that are asked for one by one: more are cheaper all at once.

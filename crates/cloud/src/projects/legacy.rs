@@ -7,10 +7,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use fieldkeep_protocol::{DeviceId, ElementId, ProjectId};
+use serde_json::json;
 
 use super::{Invalid, Projects, ProjectsError, Thing, whole};
 use crate::access::{Admin, Grant, Read};
 use crate::db::Transaction;
+use crate::trail::Act;
 
 /// Longer than any such id.
 const LONGEST: usize = 64;
@@ -171,6 +173,13 @@ impl Projects {
                 return Err(refused(Invalid::Taken));
             }
         }
+        let told: BTreeMap<String, _> = ids
+            .iter()
+            .map(|(object, id)| (object.to_string(), id))
+            .collect();
+        let entry = grant.entry(Act::ProjectChange).on(project);
+        let entry = entry.new_value(json!({ "legacy_ids": told }));
+        self.access.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(project.id = %project, by = %grant.actor(), count = ids.len(), "ids from elsewhere set");
         Ok(())

@@ -16,6 +16,7 @@ use super::*;
 use crate::access::{Credential, Locations, Session, SystemSession, Task, Write, system};
 use crate::clock::Hands;
 use crate::keys::MasterKey;
+use crate::trail::Origin;
 
 struct Bench {
     folder: TempDir,
@@ -121,9 +122,14 @@ impl Bench {
 
     async fn sign_in(&self, email: &str) -> SignedIn {
         let link = self.access.sign_in_link(email).await.unwrap();
-        let cookie = self.access.redeem_link(&link).await.unwrap().cookie;
+        let cookie = self
+            .access
+            .redeem_link(&link, &Origin::here())
+            .await
+            .unwrap()
+            .cookie;
         self.access
-            .actor(&Credential::Cookie(cookie))
+            .actor(&Credential::Cookie(cookie), &Origin::here())
             .await
             .unwrap()
     }

@@ -165,6 +165,8 @@ impl Running {
         let (pki, name) = (self.server.base.pki.clone(), self.name.clone());
         self.chores
             .spawn(async move { pki.run(&ours, &name).await });
+        let trail = self.server.base.access.trail().clone();
+        self.chores.spawn(async move { trail.run().await });
         let fleet = self.server.fleet.clone();
         self.chores.spawn(async move { fleet.run().await });
         let series = self.server.series.clone();
@@ -233,6 +235,7 @@ impl Running {
                 "device states were not written"
             );
         }
+        self.server.base.access.trail().flush(true).await;
         self.server.close().await;
         tracing::info!("stopped");
     }

@@ -25,7 +25,7 @@ async fn make(bench: &Bench, project: ProjectId, role: Role) -> (ApiKey, String)
 
 async fn holder(bench: &Bench, secret: &str) -> Result<SignedIn, Denied> {
     let credential = Credential::Bearer(secret.to_owned());
-    bench.access.actor(&credential).await
+    bench.access.actor(&credential, &Origin::here()).await
 }
 
 #[tokio::test]

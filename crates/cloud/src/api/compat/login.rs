@@ -13,7 +13,7 @@ use crate::api::problem::Problem;
 
 /// For clients that post a form: `grant_type=password`.
 pub(super) async fn token(
-    _: Nobody,
+    anybody: Nobody,
     app: App,
     Source(source): Source,
     Texts(fields): Texts,
@@ -26,7 +26,7 @@ pub(super) async fn token(
         });
         return Ok(Raw::new(json_answer(StatusCode::BAD_REQUEST, &body)));
     }
-    match sign_in(&app, &fields, &source).await? {
+    match sign_in(&app, &fields, &source, &anybody).await? {
         None => Ok(Raw::new(refused())),
         Some(token) => {
             let body = json!({
@@ -42,13 +42,13 @@ pub(super) async fn token(
 
 /// For clients that post JSON.
 pub(super) async fn login(
-    _: Nobody,
+    anybody: Nobody,
     app: App,
     Source(source): Source,
     Texts(fields): Texts,
 ) -> Result<Raw<Envelope>, Problem> {
     let fields = fields.unwrap_or_default();
-    match sign_in(&app, &fields, &source).await? {
+    match sign_in(&app, &fields, &source, &anybody).await? {
         None => Ok(Raw::new(refused())),
         Some(token) => Ok(super::payload(&json!({
             "token": token.token,
@@ -58,10 +58,17 @@ pub(super) async fn login(
     }
 }
 
-async fn sign_in(app: &App, fields: &Fields, source: &str) -> Result<Option<IssuedToken>, Problem> {
+async fn sign_in(
+    app: &App,
+    fields: &Fields,
+    source: &str,
+    anybody: &Nobody,
+) -> Result<Option<IssuedToken>, Problem> {
     let username = fields.text("username").unwrap_or_default();
     let password = fields.text("password").unwrap_or_default();
-    let issued = app.access.issue_legacy_token(username, password, source);
+    let issued = app
+        .access
+        .issue_legacy_token(username, password, source, anybody.origin());
     match issued.await {
         Ok(token) => Ok(Some(token)),
         Err(AccessError::WrongCredentials) => Ok(None),

@@ -10,7 +10,9 @@ use super::key::denied;
 use crate::access::{Credential, SignedIn};
 use crate::api::App;
 use crate::api::headers::Tally;
+use crate::api::notice::Notice;
 use crate::api::problem::{Code, Problem};
+use crate::trail::Origin;
 
 /// The header that a foreign page cannot send without asking first, and CORS is closed.
 const OWN_PAGE: &str = "x-fieldkeep";
@@ -22,7 +24,12 @@ pub(super) async fn signed_in(app: &App, head: &Parts) -> Result<SignedIn, Probl
         None => (cookie(&head.headers, app.cookie()), true),
     };
     let credential = credential.ok_or(Problem::new(Code::Unauthenticated))?;
-    let actor = app.access.actor(&credential).await.map_err(denied)?;
+    let actor = app
+        .access
+        .actor(&credential, &origin(head))
+        .await
+        .map_err(denied)?;
+    Notice::of(&head.extensions).known(&actor);
     if from_cookie && !is_safe(&head.method) {
         let own = head.headers.get(OWN_PAGE).is_some_and(|value| value == "1");
         if !own {
@@ -45,7 +52,9 @@ pub(super) async fn legacy(app: &App, head: &Parts) -> Result<SignedIn, Problem>
     let Some(Credential::Bearer(token)) = bearer else {
         return Err(Problem::new(Code::Unauthenticated));
     };
-    let actor = app.access.legacy_actor(&token).await.map_err(denied)?;
+    let actor = app.access.legacy_actor(&token, &origin(head)).await;
+    let actor = actor.map_err(denied)?;
+    Notice::of(&head.extensions).known(&actor);
     within_quota(app, head, &actor)?;
     Ok(actor)
 }
@@ -64,6 +73,11 @@ fn within_quota(app: &App, head: &Parts, actor: &SignedIn) -> Result<(), Problem
             .detail("this key or account has used up its requests for now")
             .retry_after(retry_after_s)),
     }
+}
+
+/// The request, as the outermost layer knows it.
+pub(super) fn origin(head: &Parts) -> Origin {
+    Notice::of(&head.extensions).origin().clone()
 }
 
 /// Refuses a write that the browser says came from elsewhere. Programs send neither header and pass.

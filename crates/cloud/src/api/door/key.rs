@@ -13,6 +13,7 @@ use crate::access::{
 };
 use crate::api::App;
 use crate::api::id::Named as _;
+use crate::api::notice::Notice;
 use crate::api::problem::{Code, Problem};
 
 /// What a row asks of whoever knocks.
@@ -74,7 +75,7 @@ impl Key for Nobody {
     async fn take(_app: &App, head: &Head) -> Result<Self, Problem> {
         // A foreign page must not sign a visitor in as somebody else.
         credential::same_origin(&head.parts)?;
-        Ok(Self::admit())
+        Ok(Self::admit(credential::origin(&head.parts)))
     }
 }
 
@@ -126,10 +127,11 @@ impl<L: Named> Key for Session<L> {
             .parameter(ProjectId::PARAMETER)
             .and_then(|text| text.parse().ok())
             .ok_or(Problem::new(Code::NotFound))?;
-        app.access
-            .session::<L>(actor, project)
-            .await
-            .map_err(denied)
+        let taken = app.access.session::<L>(actor, project).await;
+        if let Ok(_) | Err(Denied::Forbidden) = &taken {
+            Notice::of(&head.parts.extensions).member_of(project);
+        }
+        taken.map_err(denied)
     }
 
     fn sketch(sketch: &mut Sketch) {

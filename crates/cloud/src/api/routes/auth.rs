@@ -113,24 +113,28 @@ pub(super) struct NewPassword {
 
 /// Spends a sign-in link.
 pub(super) async fn link(
-    _: Nobody,
+    anybody: Nobody,
     app: App,
     Body(body): Body<LinkToken>,
 ) -> Result<SetCookie<Json<Me>>, Problem> {
-    let started = app.access.redeem_link(&body.token).await.map_err(access)?;
+    let started = app
+        .access
+        .redeem_link(&body.token, anybody.origin())
+        .await
+        .map_err(access)?;
     begun(&app, started).await
 }
 
 /// Signs in with a password.
 pub(super) async fn sign_in(
-    _: Nobody,
+    anybody: Nobody,
     app: App,
     Source(source): Source,
     Body(body): Body<Entry>,
 ) -> Result<SetCookie<Json<Me>>, Problem> {
     let started = app
         .access
-        .sign_in(&body.email, &body.password, &source)
+        .sign_in(&body.email, &body.password, &source, anybody.origin())
         .await
         .map_err(access)?;
     begun(&app, started).await

@@ -18,6 +18,7 @@ use crate::api::door::{Body, Empty, Fields, Form, Headers, Json, Raw, RawKind, S
 use crate::api::fault::{access, failure};
 use crate::api::id::Time;
 use crate::api::problem::{Code, Problem};
+use crate::trail::Origin;
 
 const CLIENT_CREDENTIALS: &str = "client_credentials";
 const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -165,7 +166,7 @@ fn basic_pair(header: &str) -> Option<ClientProof> {
 
 /// A token, for a service account's proof or for a code that a person has confirmed.
 pub(super) async fn token(
-    _: Nobody,
+    anybody: Nobody,
     app: App,
     Source(source): Source,
     Headers(headers): Headers,
@@ -175,8 +176,10 @@ pub(super) async fn token(
         return Ok(NO_FORM.respond());
     };
     let issued = match fields.text("grant_type") {
-        Some(CLIENT_CREDENTIALS) => for_service(&app, &headers, &fields, &source).await?,
-        Some(DEVICE_CODE) => for_person(&app, &fields).await?,
+        Some(CLIENT_CREDENTIALS) => {
+            for_service(&app, &headers, &fields, (&source, anybody.origin())).await?
+        }
+        Some(DEVICE_CODE) => for_person(&app, &fields, anybody.origin()).await?,
         Some(_) => Err(Refusal::new(
             "unsupported_grant_type",
             "Use client_credentials, or urn:ietf:params:oauth:grant-type:device_code.",
@@ -193,13 +196,15 @@ async fn for_service(
     app: &App,
     headers: &HeaderMap,
     fields: &Fields,
-    source: &str,
+    (source, origin): (&str, &Origin),
 ) -> Result<Result<Value, Refusal>, Problem> {
     let proof = match proof(headers, fields) {
         Ok(proof) => proof,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let issued = app.access.issue_token(&proof, fields.text("scope"), source);
+    let issued = app
+        .access
+        .issue_token(&proof, fields.text("scope"), source, origin);
     match issued.await {
         Ok(token) => Ok(Ok(json!({
             "access_token": token.token,
@@ -211,9 +216,13 @@ async fn for_service(
     }
 }
 
-async fn for_person(app: &App, fields: &Fields) -> Result<Result<Value, Refusal>, Problem> {
+async fn for_person(
+    app: &App,
+    fields: &Fields,
+    origin: &Origin,
+) -> Result<Result<Value, Refusal>, Problem> {
     let code = fields.text("device_code").unwrap_or_default();
-    let refusal = match app.access.poll_device(code).await {
+    let refusal = match app.access.poll_device(code, origin).await {
         Ok(token) => {
             return Ok(Ok(json!({
                 "access_token": token.token,
@@ -241,7 +250,7 @@ async fn for_person(app: &App, fields: &Fields) -> Result<Result<Value, Refusal>
 
 /// Ends a token (RFC 7009): a service account's by its proof, a person's by itself.
 pub(super) async fn revoke(
-    _: Nobody,
+    anybody: Nobody,
     app: App,
     Source(source): Source,
     Headers(headers): Headers,
@@ -262,7 +271,10 @@ pub(super) async fn revoke(
         Ok(proof) => proof,
         Err(refusal) => return Ok(refusal.respond()),
     };
-    match app.access.revoke_token(&proof, token, &source).await {
+    let revoked = app
+        .access
+        .revoke_token(&proof, token, &source, anybody.origin());
+    match revoked.await {
         Ok(()) => Ok(Raw::new(answer(StatusCode::OK, &json!({})))),
         Err(error) => Ok(Refusal::of(error)?.respond()),
     }

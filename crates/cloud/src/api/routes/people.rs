@@ -1,4 +1,4 @@
-//! API keys and members of a project.
+//! API keys of a project.
 
 use fieldkeep_protocol::{KeyId, Timestamp};
 use serde::de::Error as _;
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::auth::RoleWord;
 use super::service_accounts::{ScopeWord, scopes, words};
-use crate::access::{Admin, ApiKey, Audit, Locations, NewApiKey, Scopes, Session};
+use crate::access::{Admin, ApiKey, Locations, NewApiKey, Scopes, Session};
 use crate::api::App;
 use crate::api::door::{At, Body, Created, Empty, Json, Query};
 use crate::api::fault::access;
@@ -81,7 +81,7 @@ impl<'de> Deserialize<'de> for Expiry {
     }
 }
 
-fn show(key: ApiKey) -> KeyView {
+pub(super) fn show(key: ApiKey) -> KeyView {
     KeyView {
         id: Id(key.id),
         name: key.name,
@@ -162,40 +162,4 @@ pub(super) async fn revoke_key(
         .await
         .map_err(access)?;
     Ok(Empty)
-}
-
-/// A person in this project.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Member)]
-pub(super) struct MemberView {
-    id: PersonRef,
-    email: String,
-    name: String,
-    role: RoleWord,
-    /// The locations that they reach; null for the whole project.
-    locations: Option<Vec<LocationRef>>,
-    /// When it ends.
-    until: Option<Time>,
-}
-
-/// Everyone who is in the project.
-pub(super) async fn members(
-    session: Session<Audit>,
-    app: App,
-    Query(wanted): Query<Wanted>,
-) -> Result<Json<Page<MemberView>>, Problem> {
-    let members = app.access.members(&session.grant()).await.map_err(access)?;
-    let page = wanted.cut(
-        members,
-        |member| *member.person.id.as_bytes(),
-        |member| MemberView {
-            id: Id(member.person.id),
-            email: member.person.email,
-            name: member.person.name,
-            role: member.membership.role.into(),
-            locations: places(&member.membership.locations),
-            until: member.membership.until.map(Time),
-        },
-    );
-    Ok(Json(page))
 }

@@ -168,7 +168,7 @@ pub(super) struct MadeCredential {
     secret: Option<String>,
 }
 
-fn show(account: ServiceAccount) -> AccountView {
+pub(super) fn show(account: ServiceAccount) -> AccountView {
     AccountView {
         login: account.login(),
         id: Id(account.id),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::measurements::{at, send, value};
 use super::world::{Who, World, request};
 use crate::access::{Locations, Role, Scopes, ServiceAccountChange, Task, system};
+use crate::trail::Origin;
 
 const ADMIN: Who = Who::Person(Role::Administrator);
 const V2: &str = "/compat/consibio/v2";
@@ -297,7 +298,7 @@ async fn an_account_limited_to_locations_sees_only_these() {
     let login = world.access.service_login(account);
     let issued = world
         .access
-        .issue_legacy_token(&login, &secret, "test")
+        .issue_legacy_token(&login, &secret, "test", &Origin::here())
         .await
         .unwrap();
     for rest in ["devices", "elements"] {

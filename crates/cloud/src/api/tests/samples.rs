@@ -70,6 +70,10 @@ const KNOWN: &[&str] = &[
     "/api/v1/projects/{project}/live",
     "/api/v1/projects/{project}/changes",
     "/api/v1/instance/space",
+    "/api/v1/instance/people",
+    "/api/v1/instance/trail",
+    "/api/v1/projects/{project}/trail",
+    "/api/v1/projects/{project}/trail/export",
     "/api/v1/projects/{project}/retention",
     "/api/v1/projects/{project}/retention/preview",
     "/api/v1/projects/{project}/retention/hold",
@@ -229,6 +233,30 @@ async fn special(world: &World, row: &str) -> Option<(String, Option<serde_json:
         "GET /compat/consibio/v2/projects/{legacy_project}/datalog" => plain(format!(
             "{legacy}/datalog?elements={}&from_time=1772323200&to_time=1772409600",
             world.ours.element
+        )),
+        "PATCH /members/{person}" => Some((
+            format!("{project}/members/{}", world.spare_member().await),
+            Some(json!({ "role": "auditor", "reason": "audits now" })),
+        )),
+        "GET /members/{person}/hanging" => plain(format!(
+            "{project}/members/{}/hanging",
+            world.spare_member().await
+        )),
+        "POST /members/{person}/remove" => Some((
+            format!("{project}/members/{}/remove", world.spare_member().await),
+            Some(json!({ "reason": "left" })),
+        )),
+        "GET /access" => plain(format!("{project}/access?at=2026-03-02T00:00:00Z")),
+        "PATCH /api/v1/instance/people/{person}" => Some((
+            format!("/api/v1/instance/people/{}", world.spare_member().await),
+            Some(json!({ "enabled": false, "reason": "left" })),
+        )),
+        // The other project: what the operator becomes there, this matrix does not ask about.
+        "POST /api/v1/instance/break-glass" => Some((
+            "/api/v1/instance/break-glass".to_owned(),
+            Some(json!({
+                "project": world.theirs.project.to_string(), "hours": 1, "reason": "a flood",
+            })),
         )),
         "GET /points" => plain(format!(
             "{project}/points?element={}&from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z&buckets=100",

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -38,6 +39,7 @@ use crate::pki::{DeviceSession, Endpoints, NewClaim, Peer, Pki};
 use crate::projects::{ElementKind, NewDeployment, NewElement, NewLocation, Projects, ValueKind};
 use crate::series::Series;
 use crate::space::Space;
+use crate::trail::Origin;
 
 /// 2026-03-01T12:00:00Z
 pub(super) const START: Timestamp = Timestamp::from_micros(1_772_366_400_000_000);
@@ -72,6 +74,7 @@ pub(super) struct World {
     pub(super) expired: String,
     pub(super) db: Db,
     cookie: String,
+    spares: AtomicU32,
     _folder: TempDir,
 }
 
@@ -233,6 +236,7 @@ impl World {
             device,
             revoked: String::new(),
             expired: String::new(),
+            spares: AtomicU32::new(0),
             _folder: folder,
         };
         world.populate().await;
@@ -324,7 +328,10 @@ impl World {
             client: account.to_string(),
             secret,
         };
-        let issued = self.access.issue_token(&proof, None, "test").await;
+        let issued = self
+            .access
+            .issue_token(&proof, None, "test", &Origin::here())
+            .await;
         issued.unwrap().token
     }
 
@@ -337,7 +344,7 @@ impl World {
         let login = self.access.service_login(account);
         let issued = self
             .access
-            .issue_legacy_token(&login, &secret, "test")
+            .issue_legacy_token(&login, &secret, "test", &Origin::here())
             .await;
         issued.unwrap().token
     }
@@ -351,6 +358,28 @@ impl World {
     /// A key of ours that a request may revoke.
     pub(super) async fn spare_key(&self) -> fieldkeep_protocol::KeyId {
         self.make_key(Role::Viewer).await.0
+    }
+
+    /// A member of ours whom a request may change or remove.
+    pub(super) async fn spare_member(&self) -> PersonId {
+        let number = self.spares.fetch_add(1, Ordering::Relaxed);
+        let email = format!("spare{number}@example.org");
+        let person = self
+            .access
+            .add_person(&email, "Spare", false)
+            .await
+            .unwrap();
+        self.access
+            .add_member(
+                person,
+                self.ours.project,
+                Role::Viewer,
+                Locations::only([self.ours.location]),
+                None,
+            )
+            .await
+            .unwrap();
+        person
     }
 
     /// A claim of ours that a request may withdraw.
@@ -392,13 +421,21 @@ impl World {
     /// A session of a person, by a link.
     pub(super) async fn session(&self, who: Who) -> String {
         let token = self.link(who).await;
-        self.access.redeem_link(&token).await.unwrap().cookie
+        self.access
+            .redeem_link(&token, &Origin::here())
+            .await
+            .unwrap()
+            .cookie
     }
 
     /// A person's id.
     pub(super) async fn person(&self, who: Who) -> PersonId {
         let token = self.link(who).await;
-        let started = self.access.redeem_link(&token).await.unwrap();
+        let started = self
+            .access
+            .redeem_link(&token, &Origin::here())
+            .await
+            .unwrap();
         started.who.actor().person().unwrap()
     }
 
