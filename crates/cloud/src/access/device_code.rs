@@ -119,11 +119,17 @@ impl Access {
     ///
     /// # Errors
     /// [`AccessError::Throttled`], [`AccessError::InvalidName`].
-    pub async fn ask_by_device(&self, name: &str, source: &str) -> Result<DeviceCode, AccessError> {
+    pub async fn ask_by_device(
+        &self,
+        name: &str,
+        source: &str,
+        origin: &Origin,
+    ) -> Result<DeviceCode, AccessError> {
         let asks = Asks {
             name: valid_name(name)?.to_owned(),
             from: source.to_owned(),
         };
+        let shown = json!({ "device": asks.name });
         let key = self.0.keys.instance();
         let from = key.lookup("throttle.source", source.as_bytes());
         self.0
@@ -166,6 +172,8 @@ impl Access {
             )
             .await?;
         transaction.commit().await?;
+        let told = Entry::new(None, Who::nobody(), origin, Act::CodeAsk);
+        self.trail().note(told.new_value(shown));
         let (first, second) = user_code.split_at(USER_LENGTH / 2);
         Ok(DeviceCode {
             device_code,
@@ -182,7 +190,12 @@ impl Access {
     pub async fn device_asks(&self, who: &SignedIn, code: &str) -> Result<Asking, AccessError> {
         self.browser(who).await?;
         let (hash, row) = self.asking(who, code).await?;
-        self.shown(&hash, &row)
+        let asking = self.shown(&hash, &row)?;
+        let entry = who.entry(Act::CodeLook).new_value(json!({
+            "device": asking.name, "from": asking.from,
+        }));
+        self.trail().note(entry);
+        Ok(asking)
     }
 
     /// Says yes or no, once.
@@ -213,7 +226,7 @@ impl Access {
         if answered == 0 {
             return Err(AccessError::CodeUnknown);
         }
-        let entry = who.entry(Act::SessionConfirm).on(person).new_value(json!({
+        let entry = who.entry(Act::CodeAnswer).on(person).new_value(json!({
             "device": asking.name, "from": asking.from, "approved": approve,
         }));
         self.trail().write(&mut transaction, entry).await?;

@@ -49,6 +49,7 @@ use fieldkeep_protocol::{KeyId, LocationId, PersonId, ProjectId, ServiceId};
 
 use super::Task;
 use super::roles::{Action, Role, Scopes};
+use super::tokens::Audience;
 use crate::trail::{Act, Entry, Origin, Who, WhoKind};
 
 /// A level of a grant: an action, as a type.
@@ -390,6 +391,7 @@ pub(super) enum Holder {
         account: ServiceId,
         token: [u8; 32],
         scopes: Scopes,
+        audience: Audience,
     },
 }
 

@@ -9,7 +9,6 @@ use fieldkeep_protocol::PersonId;
 
 use super::grant::{Holder, SignedIn};
 use super::people::normalized;
-use super::tokens::Audience;
 use super::{Access, AccessError, Credential, Denied, Failure, device_code, password};
 use crate::db::Transaction;
 use crate::keys::{Keys, random};
@@ -228,9 +227,9 @@ impl Access {
         match &who.holder {
             Holder::Person { session, .. } => self.session_by_hash(*session, who.origin()).await,
             Holder::ApiKey { project, key } => self.api_key_alive(who, *project, *key).await,
-            Holder::Service { token, .. } => {
-                self.token_holder(*token, Audience::Api, who.origin()).await
-            }
+            Holder::Service {
+                token, audience, ..
+            } => self.token_holder(*token, *audience, who.origin()).await,
         }
     }
 

@@ -201,17 +201,7 @@ impl Access {
     /// # Errors
     /// [`Denied::Unauthenticated`] for everything else.
     pub async fn legacy_actor(&self, token: &str, origin: &Origin) -> Result<SignedIn, Denied> {
-        let who = self
-            .token_by_secret(token, Audience::Legacy, origin)
-            .await?;
-        let Holder::Service { project, .. } = &who.holder else {
-            return Err(Denied::Unauthenticated);
-        };
-        if self.legacy_allowed(*project).await? {
-            Ok(who)
-        } else {
-            Err(Denied::Unauthenticated)
-        }
+        self.token_by_secret(token, Audience::Legacy, origin).await
     }
 
     pub(super) async fn token_by_secret(
@@ -252,11 +242,16 @@ impl Access {
             )
             .await?
             .ok_or(Denied::Unauthenticated)?;
+        let project = ProjectId::from_bytes(row.array(0)?);
+        if audience == Audience::Legacy && !self.legacy_allowed(project).await? {
+            return Err(Denied::Unauthenticated);
+        }
         let holder = Holder::Service {
-            project: ProjectId::from_bytes(row.array(0)?),
+            project,
             account: ServiceId::from_bytes(row.array(1)?),
             scopes: stored_scopes(row.text(2)?)?,
             token,
+            audience,
         };
         Ok(SignedIn::new(holder, row.text(3)?, origin))
     }

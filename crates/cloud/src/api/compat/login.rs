@@ -9,7 +9,7 @@ use crate::access::{AccessError, IssuedToken, Nobody};
 use crate::api::App;
 use crate::api::door::{Fields, Raw, Source, Texts};
 use crate::api::fault::access;
-use crate::api::problem::Problem;
+use crate::api::problem::{Code, Problem};
 
 /// For clients that post a form: `grant_type=password`.
 pub(super) async fn token(
@@ -24,7 +24,9 @@ pub(super) async fn token(
             "error": "unsupported_grant_type",
             "error_description": "Use grant_type=password with username and password.",
         });
-        return Ok(Raw::new(json_answer(StatusCode::BAD_REQUEST, &body)));
+        let mut response = json_answer(StatusCode::BAD_REQUEST, &body);
+        response.extensions_mut().insert(Code::Invalid);
+        return Ok(Raw::new(response));
     }
     match sign_in(&app, &fields, &source, &anybody).await? {
         None => Ok(Raw::new(refused())),
@@ -82,5 +84,7 @@ fn refused() -> Response {
         "error": "unauthorized",
         "error_description": "Invalid credentials.",
     });
-    json_answer(StatusCode::FORBIDDEN, &body)
+    let mut response = json_answer(StatusCode::FORBIDDEN, &body);
+    response.extensions_mut().insert(Code::SignInFailed);
+    response
 }

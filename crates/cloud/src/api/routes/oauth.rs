@@ -103,6 +103,12 @@ impl Refusal {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // For the trail: what it would be among our own refusals.
+        response.extensions_mut().insert(match status {
+            StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+            StatusCode::TOO_MANY_REQUESTS => Code::RateLimited,
+            _ => Code::Invalid,
+        });
         Raw::new(response)
     }
 }
@@ -282,7 +288,7 @@ pub(super) async fn revoke(
 
 /// A command line begins to ask (RFC 8628). `device_name` says what the person will see.
 pub(super) async fn device_authorization(
-    _: Nobody,
+    anybody: Nobody,
     app: App,
     Source(source): Source,
     Form(fields): Form,
@@ -295,7 +301,11 @@ pub(super) async fn device_authorization(
     }
     let issuer = issuer(&app).await?;
     let name = fields.text("device_name").unwrap_or(UNNAMED);
-    let code = match app.access.ask_by_device(name, &source).await {
+    let code = match app
+        .access
+        .ask_by_device(name, &source, anybody.origin())
+        .await
+    {
         Ok(code) => code,
         Err(error) => return Ok(Refusal::of(error)?.respond()),
     };

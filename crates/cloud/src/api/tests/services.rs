@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::world::{Who, World, request};
 use crate::access::{Role, Scopes};
+use crate::trail::Origin;
 
 const ADMIN: Who = Who::Person(Role::Administrator);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -546,7 +547,7 @@ async fn a_code_that_is_refused_or_old_opens_nothing() {
     let world = World::new().await;
     let asked = world
         .access
-        .ask_by_device("bench", "192.0.2.7")
+        .ask_by_device("bench", "192.0.2.7", &Origin::here())
         .await
         .unwrap();
     let fields = format!(

@@ -73,6 +73,7 @@ pub(super) struct World {
     pub(super) revoked: String,
     pub(super) expired: String,
     pub(super) db: Db,
+    services: tokio::sync::Mutex<Vec<(Scopes, ServiceId, String)>>,
     cookie: String,
     spares: AtomicU32,
     _folder: TempDir,
@@ -223,6 +224,7 @@ impl World {
         let mut world = Self {
             router,
             db,
+            services: tokio::sync::Mutex::default(),
             cookie: access.cookie_name(),
             access,
             projects,
@@ -321,9 +323,21 @@ impl World {
         (made.id, credential.id, secret.unwrap())
     }
 
+    /// One account for each set of scopes, whose tokens stand for all services with these.
+    async fn standing_service(&self, scopes: Scopes) -> (ServiceId, String) {
+        let mut services = self.services.lock().await;
+        let known = services.iter().find(|(known, ..)| *known == scopes);
+        if let Some((_, account, secret)) = known {
+            return (*account, secret.clone());
+        }
+        let (account, _, secret) = self.service(scopes).await;
+        services.push((scopes, account, secret.clone()));
+        (account, secret)
+    }
+
     /// A token of a service account of ours.
     pub(super) async fn token(&self, scopes: Scopes) -> String {
-        let (account, _, secret) = self.service(scopes).await;
+        let (account, secret) = self.standing_service(scopes).await;
         let proof = ClientProof::Secret {
             client: account.to_string(),
             secret,
@@ -340,7 +354,7 @@ impl World {
         let session = system(Task::AdminCommand).project(self.ours.project);
         let grant = session.grant();
         self.access.set_compatibility(&grant, true).await.unwrap();
-        let (account, _, secret) = self.service(Scopes::READ).await;
+        let (account, secret) = self.standing_service(Scopes::READ).await;
         let login = self.access.service_login(account);
         let issued = self
             .access
@@ -351,7 +365,10 @@ impl World {
 
     /// A short code with which a program asks.
     pub(super) async fn user_code(&self) -> String {
-        let asked = self.access.ask_by_device("a test", "192.0.2.7").await;
+        let asked = self
+            .access
+            .ask_by_device("a test", "192.0.2.7", &Origin::here())
+            .await;
         asked.unwrap().user_code
     }
 
