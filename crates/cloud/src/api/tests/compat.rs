@@ -341,7 +341,7 @@ async fn points_come_by_its_rules() {
         "both ends are included"
     );
     assert_eq!(
-        log(ELEMENT, "1.7e+09", "1.773e%2B09").await[ELEMENT],
+        log(ELEMENT, "1.7723e+09", "1.7724e%2B09").await[ELEMENT],
         json!(expected)
     );
     for separator in [";", "%3B"] {

@@ -186,7 +186,10 @@ async fn secrets_are_exchanged_without_a_gap_and_end_with_their_tokens() {
     assert_eq!(shown["last_used"], "2026-03-16T00:00:00Z", "a day, no more");
     let text = shown.to_string();
     assert!(!text.contains(&first) && !text.contains(&second));
-    let credential = shown["credentials"][1]["id"].as_str().unwrap();
+    let credentials = shown["credentials"].as_array().unwrap();
+    let mut hints = credentials.iter().map(|one| one["hint"].as_str().unwrap());
+    let at = hints.position(|hint| second.starts_with(hint)).unwrap();
+    let credential = credentials[at]["id"].as_str().unwrap();
     let path = format!("{path}/credentials/{credential}");
     assert_eq!(world.ask(ADMIN, "DELETE", &path, None).await.0, 204);
     assert_eq!(
