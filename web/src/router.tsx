@@ -134,13 +134,25 @@ const element = createRoute({
   component: lazyRouteComponent(() => import('./pages/ElementPage'), 'ElementPage'),
 });
 
+const members = createRoute({
+  getParentRoute: () => project,
+  path: '/members',
+  component: lazyRouteComponent(() => import('./pages/Members'), 'Members'),
+});
+
+const trail = createRoute({
+  getParentRoute: () => project,
+  path: '/trail',
+  component: lazyRouteComponent(() => import('./pages/Trail'), 'Trail'),
+});
+
 const tree = root.addChildren([
   signIn,
   signedIn.addChildren([
     home,
     projects,
     deviceCode,
-    project.addChildren([overview, devices, addLogger, device, element, keys]),
+    project.addChildren([overview, devices, addLogger, device, element, members, trail, keys]),
   ]),
 ]);
 

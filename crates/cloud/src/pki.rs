@@ -11,6 +11,7 @@ mod csr;
 mod device;
 mod enrolment;
 mod profile;
+mod proven;
 mod server_certificate;
 mod session;
 mod throttle;
@@ -20,6 +21,7 @@ mod watch;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use rustls::crypto::aws_lc_rs;
@@ -115,6 +117,7 @@ struct Inner {
     trail: Trail,
     throttle: Mutex<throttle::Throttle>,
     changes: broadcast::Sender<fieldkeep_protocol::DeviceId>,
+    changes_told: AtomicU64,
 }
 
 impl std::fmt::Debug for Pki {
@@ -146,6 +149,7 @@ impl Pki {
             trail,
             throttle: Mutex::default(),
             changes,
+            changes_told: AtomicU64::new(0),
         })))
     }
 
@@ -172,7 +176,10 @@ impl Pki {
             verifier: Arc::clone(&self.0.verifier),
             mandatory,
         });
-        tls(verifier, certificate, protocols)
+        let mut config = tls(verifier, certificate, protocols)?;
+        // A device has one connection at a time, and a ticket carries its certificates.
+        config.send_tls13_tickets = 1;
+        Ok(config)
     }
 
     /// TLS for the listener of people and services: 1.3 only, and never asks for a client certificate.

@@ -25,7 +25,7 @@ use crate::access::{
 use crate::clock::Clock;
 use crate::db::{Db, Row, SqlError};
 use crate::keys::{Keys, KeysError, SealingKey, Unsealable, new_id};
-use crate::trail::{Act, TrailError};
+use crate::trail::{Act, Trail, TrailError};
 
 pub use channels::{Bound, ChannelDescription, DeviceChannels, Mismatch, NewElementOf};
 pub use deployments::{Deployment, NewDeployment};
@@ -178,6 +178,11 @@ impl Projects {
             clock,
             access,
         }
+    }
+
+    /// The instance's trail, for doors that work with projects.
+    pub(crate) fn trail(&self) -> &Trail {
+        self.access.trail()
     }
 
     /// Makes a project; the person who does becomes its administrator.

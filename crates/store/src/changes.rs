@@ -294,7 +294,7 @@ impl Inner {
         let row = self
             .database
             .fetch_optional(
-                "SELECT (SELECT coalesce(max(id), 0) FROM batch), min(from_us), max(from_us + span_us) FROM batch \
+                "SELECT (SELECT coalesce(max(id), 0) FROM batch), min(from_us), max(from_us + span_us) FROM hot \
                  WHERE project = $1 AND stream = $2 AND held = false AND revision = $3",
                 &[
                     identity.project.number.into(),

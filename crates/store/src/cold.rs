@@ -1,10 +1,11 @@
 //! The cold tiers: points of one device by column, and their roll-ups.
 //!
 //! Owns the windows of time that chunks cover, the levels of roll-ups, the bytes of both, the worker that makes them
-//! (`work`, `device`, `choose`, `read`, `commit`), and the marks that it works off. Everything in `bytes`, `numbers`,
-//! `decimal`, `chunk` and `rollup` is pure: no I/O, no SQL. Decoding checks every count and offset, never panics, and
+//! (`work`, `device`, `choose`, `read`, `commit`), and the marks that it works off. Everything in `bits`, `bytes`,
+//! `numbers`, `decimal`, `chunk` and `rollup` is pure: no I/O, no SQL. Decoding checks every count and offset, never panics, and
 //! allocates no more than the input's length and the caps named here allow. Answers nobody: that is `tiers` and `sweep`.
 
+mod bits;
 mod bytes;
 mod choose;
 mod chunk;

@@ -15,6 +15,7 @@ mod cipher;
 mod clocks;
 mod cold;
 mod completeness;
+mod days;
 mod devices;
 mod error;
 mod explain;

@@ -43,6 +43,10 @@ pub const MIGRATIONS: &[Migration] = &[
         number: 5,
         sql: include_str!("../migrations/sqlite/0005_retention.sql"),
     },
+    Migration {
+        number: 6,
+        sql: include_str!("../migrations/sqlite/0006_days.sql"),
+    },
 ];
 
 /// Arrivals that a slow listener may lag behind before it has to ask the rows.
@@ -264,9 +268,9 @@ async fn highest_batch(database: &Database) -> Result<i64, StoreError> {
 async fn newest_stored(database: &Database) -> Result<i64, StoreError> {
     let row = database
         .fetch_optional(
-            "SELECT max((SELECT from_us + span_us FROM batch \
-               WHERE batch.project = stream.project AND batch.stream = stream.id AND held = false \
-               ORDER BY from_us DESC, span_us DESC LIMIT 1)), (SELECT max(to_us) FROM kept_numbers) FROM stream",
+            "SELECT max((SELECT from_us + span_us FROM hot \
+               WHERE hot.project = stream.project AND hot.stream = stream.id AND held = false \
+               ORDER BY day DESC, from_us DESC, span_us DESC LIMIT 1)), (SELECT max(to_us) FROM kept_numbers) FROM stream",
             &[],
         )
         .await?;

@@ -19,6 +19,7 @@
 use fieldkeep_protocol::ProjectId;
 
 use crate::cipher::{Kind, Subject};
+use crate::days::day;
 use crate::devices::Device;
 use crate::error::StoreError;
 use crate::spans::Spans;
@@ -197,8 +198,8 @@ async fn left_over(
 ) -> Result<Vec<Late>, StoreError> {
     let rows = database
         .fetch_all(
-            "SELECT id, from_us FROM batch WHERE project = $1 \
-               AND stream IN (SELECT id FROM stream WHERE project = $1 AND device = $2) AND held = false \
+            "SELECT id, from_us FROM hot WHERE project = $1 \
+               AND stream IN (SELECT id FROM stream WHERE project = $1 AND device = $2) AND day <= $6 AND held = false \
                AND from_us < $4 AND from_us + span_us >= $3 AND from_us + span_us < $5",
             &[
                 device.project.number.into(),
@@ -206,6 +207,7 @@ async fn left_over(
                 from.into(),
                 to.into(),
                 gone.into(),
+                day(to.min(gone)).into(),
             ],
         )
         .await?;

@@ -24,6 +24,8 @@ export type Scope = Schemas['Scope'];
 export type ApiKey = Schemas['ApiKey'];
 export type ServiceAccount = Schemas['ServiceAccount'];
 export type ServiceCredential = Schemas['ServiceCredential'];
+export type Member = Schemas['Member'];
+export type TrailEntry = Schemas['TrailEntry'];
 export type Space = Schemas['Space'];
 
 export type Element = Schemas['Element'];

@@ -5,7 +5,8 @@ import { LiveProvider, useLiveState } from '../api/LiveProvider';
 import { meQuery, projectQuery } from '../api/queries';
 import { t } from '../i18n/t';
 import { BackupNote } from '../ui/BackupNote';
-import { Folder, Key, Logger, Overview, Right } from '../ui/icons';
+import { EmergencyNote, useMayAudit } from '../ui/EmergencyNote';
+import { Folder, Key, Lines, Logger, Overview, People, Right } from '../ui/icons';
 import { Stale } from '../ui/states';
 import { TopBar } from '../ui/TopBar';
 
@@ -17,6 +18,7 @@ const LINK =
 export function ProjectShell() {
   const { project: id } = route.useParams();
   const { data: project } = useSuspenseQuery(projectQuery(id));
+  const mayAudit = useMayAudit(id);
   return (
     <LiveProvider project={id}>
       <TopBar>
@@ -42,6 +44,18 @@ export function ProjectShell() {
             <Logger />
             {t('nav.devices')}
           </Link>
+          {mayAudit ? (
+            <>
+              <Link to="/p/$project/members" params={{ project: id }} className={LINK}>
+                <People />
+                {t('nav.members')}
+              </Link>
+              <Link to="/p/$project/trail" params={{ project: id }} className={LINK}>
+                <Lines />
+                {t('nav.trail')}
+              </Link>
+            </>
+          ) : null}
           <KeysLink project={id} />
           <Link to="/projects" className={`${LINK} md:hidden`}>
             <Folder />
@@ -55,6 +69,7 @@ export function ProjectShell() {
         >
           <LiveNote />
           <BackupNote />
+          <EmergencyNote project={id} zone={project.zone} />
           <Outlet />
         </main>
       </div>

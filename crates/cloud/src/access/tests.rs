@@ -1,6 +1,7 @@
 //! Access as a whole, over a real catalogue: people and sessions here, roles and keys in their own files.
 
 mod api_keys;
+mod members;
 mod roles;
 
 use std::time::Duration;

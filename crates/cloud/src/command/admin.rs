@@ -353,7 +353,7 @@ pub(super) async fn sign_in_link(base: &Base, email: &str) -> anyhow::Result<Str
 }
 
 /// The project with this id, else the only one with this name.
-async fn find(base: &Base, wanted: &str) -> Result<ProjectId, Failure> {
+pub(super) async fn find(base: &Base, wanted: &str) -> Result<ProjectId, Failure> {
     let all = base
         .projects
         .all(access::system(Task::AdminCommand))

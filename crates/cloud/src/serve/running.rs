@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::tls::{Limits, Listener, OperatorCertificate, Shutdown, serve_http};
+use super::tls::{Connection, Limits, Listener, OperatorCertificate, Shutdown, serve_http};
 use super::{ServeError, Server};
 use crate::api;
 use crate::clock::Clock;
@@ -150,12 +150,13 @@ impl Running {
             .spawn(mqtt.run(shutdown.clone(), move |connection| {
                 let ingest = front.clone();
                 async move {
-                    let mut shutdown = connection.shutdown;
-                    ingest
-                        .mqtt(connection.stream, connection.peer, async move {
-                            shutdown.requested().await
-                        })
-                        .await;
+                    let Connection {
+                        stream,
+                        peer,
+                        mut shutdown,
+                    } = connection;
+                    let stop = async move { shutdown.requested().await };
+                    ingest.mqtt(stream, peer, stop).await;
                 }
             }));
         self.chores.spawn(async move { ingest.run().await });

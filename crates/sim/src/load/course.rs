@@ -270,7 +270,7 @@ fn figures(report: &mut Report, traffic: &Traffic, stored: &Stored, peers: &[Out
             }),
         ])
         .bound(format!(
-            "bare rustls {}; with P-384 authorities like ours {}",
+            "bare rustls {}; with a P-384 root like ours {}",
             bare.show(|value| format!("{value:.0}")),
             Spread::of(traffic.bare_like_ours.clone()).show(|value| format!("{value:.0}"))
         )),

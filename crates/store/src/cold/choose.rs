@@ -4,6 +4,7 @@
 //! device never overlap: a window begins at the horizon or after it, and a rewrite keeps the window that is there.
 
 use super::{CHUNK_ROWS, Length, WEEK_US, Window};
+use crate::days::day;
 use crate::devices::Device;
 use crate::error::StoreError;
 use crate::sql::Database;
@@ -116,6 +117,8 @@ pub(super) async fn chunk(
                 device.id.as_bytes().into(),
                 window.from.into(),
                 window.to.into(),
+                day(window.from).into(),
+                day(window.to).into(),
             ],
         )
         .await?;
@@ -149,8 +152,8 @@ pub(super) async fn first_instant(
     let identity = &stream.identity;
     let row = database
         .fetch_optional(
-            "SELECT from_us FROM batch WHERE project = $1 AND stream = $2 AND held = false \
-               AND from_us >= $3 AND from_us < $4 AND from_us + span_us >= $5 AND id <= $6 ORDER BY from_us LIMIT 1",
+            "SELECT from_us FROM hot WHERE project = $1 AND stream = $2 AND day >= $7 AND day <= $8 AND held = false \
+               AND from_us >= $3 AND from_us < $4 AND from_us + span_us >= $5 AND id <= $6 ORDER BY day, from_us LIMIT 1",
             &[
                 identity.project.number.into(),
                 identity.id.into(),
@@ -158,6 +161,8 @@ pub(super) async fn first_instant(
                 window.to.into(),
                 window.from.into(),
                 built.into(),
+                day(window.from.saturating_sub(times.span)).into(),
+                day(window.to).into(),
             ],
         )
         .await?;
@@ -169,15 +174,16 @@ pub(super) async fn first_instant(
 async fn records(database: &Database, device: &Device, window: Window) -> Result<i64, StoreError> {
     let row = database
         .fetch_optional(
-            "SELECT coalesce(sum(batch.count), 0) FROM stream JOIN batch \
-               ON batch.project = stream.project AND batch.stream = stream.id \
-             WHERE stream.project = $1 AND stream.device = $2 AND batch.held = false \
-               AND batch.from_us >= $3 AND batch.from_us < $4",
+            "SELECT coalesce(sum(count), 0) FROM hot WHERE project = $1 \
+               AND stream IN (SELECT id FROM stream WHERE project = $1 AND device = $2) \
+               AND day >= $5 AND day <= $6 AND held = false AND from_us >= $3 AND from_us < $4",
             &[
                 device.project.number.into(),
                 device.id.as_bytes().into(),
                 window.from.into(),
                 window.to.into(),
+                day(window.from).into(),
+                day(window.to).into(),
             ],
         )
         .await?;

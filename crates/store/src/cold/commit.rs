@@ -7,6 +7,7 @@ use super::choose::Standing;
 use super::mark::Stale;
 use super::{Length, Level, Window};
 use crate::cipher::Sealed;
+use crate::days::day;
 use crate::devices::Device;
 use crate::error::StoreError;
 use crate::sql::{Database, Transaction, Value};
@@ -238,10 +239,9 @@ impl Finished<'_> {
         transaction
             .execute(
                 "INSERT INTO dirty (project, device, from_us, to_us, cause, batch, marked_us) \
-                 SELECT stream.project, stream.device, batch.from_us, batch.from_us + batch.span_us + 1, $6, batch.id, $7 \
-                 FROM stream JOIN batch ON batch.project = stream.project AND batch.stream = stream.id \
-                 WHERE stream.project = $1 AND stream.device = $2 AND batch.held = false \
-                   AND batch.from_us >= $3 AND batch.from_us < $4 AND batch.id > $5",
+                 SELECT $1, $2, from_us, from_us + span_us + 1, $6, id, $7 FROM hot WHERE project = $1 \
+                   AND stream IN (SELECT stream.id FROM stream WHERE stream.project = $1 AND stream.device = $2) \
+                   AND day >= $8 AND day <= $9 AND held = false AND from_us >= $3 AND from_us < $4 AND id > $5",
                 &[
                     project,
                     device,
@@ -250,6 +250,8 @@ impl Finished<'_> {
                     self.built.into(),
                     (Stale::Late as i64).into(),
                     self.now_us.into(),
+                    day(self.standing.horizon).into(),
+                    day(until).into(),
                 ],
             )
             .await?;

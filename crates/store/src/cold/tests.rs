@@ -5,6 +5,7 @@ mod damage;
 mod golden;
 mod rollups;
 mod size;
+mod stations;
 
 use fieldkeep_protocol::batch::Cell;
 

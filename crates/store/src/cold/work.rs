@@ -154,9 +154,10 @@ impl Round<'_> {
                 .database
                 .fetch_all(
                     "SELECT project.id, project.project, page.device, page.first FROM (\
-                       SELECT stream.project, stream.device, min((SELECT batch.from_us FROM batch \
-                         WHERE batch.project = stream.project AND batch.stream = stream.id AND batch.held = false \
-                           AND batch.from_us >= coalesce(cold.until_us, $4) ORDER BY batch.from_us LIMIT 1)) AS first \
+                       SELECT stream.project, stream.device, min((SELECT hot.from_us FROM hot \
+                         WHERE hot.project = stream.project AND hot.stream = stream.id AND hot.held = false \
+                           AND hot.day >= coalesce(cold.until_us, $4) / 86400000000 \
+                           AND hot.from_us >= coalesce(cold.until_us, $4) ORDER BY hot.day, hot.from_us LIMIT 1)) AS first \
                        FROM stream LEFT JOIN cold ON cold.project = stream.project AND cold.device = stream.device \
                        WHERE (stream.project, stream.device) > ($1, $2) \
                        GROUP BY stream.project, stream.device ORDER BY stream.project, stream.device LIMIT $3) AS page \

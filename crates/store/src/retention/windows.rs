@@ -10,6 +10,7 @@ use super::{Amount, Cutoffs, Expired, Order, enter, is_leased};
 use crate::changes::{self, Cause};
 use crate::cipher::{Kind, Subject};
 use crate::cold::Chunk;
+use crate::days::day;
 use crate::devices::Device;
 use crate::error::StoreError;
 use crate::ranges::RangeSet;
@@ -118,8 +119,8 @@ impl Inner {
             let row = self
                 .database
                 .fetch_optional(
-                    "SELECT count(*), coalesce(sum(count), 0), coalesce(sum(length(payload)), 0) FROM batch \
-                     WHERE project = $1 AND stream = $2 AND held = false \
+                    "SELECT count(*), coalesce(sum(count), 0), coalesce(sum(length(payload)), 0) FROM hot \
+                     WHERE project = $1 AND stream = $2 AND held = false AND day <= $6 \
                        AND ((from_us + span_us >= $3 AND from_us + span_us < $4) OR from_us + span_us < $5)",
                     &[
                         key[0],
@@ -127,6 +128,7 @@ impl Inner {
                         frozen.into(),
                         until.into(),
                         gone.into(),
+                        day(until.max(gone)).into(),
                     ],
                 )
                 .await?;

@@ -3,10 +3,12 @@
 //! WAL with `synchronous=FULL`: a committed transaction survives a power cut.
 //! The raw key skips SQLCipher's passphrase hashing, which would cost 256 k rounds a connection.
 
+mod beside;
 mod whole;
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -20,12 +22,19 @@ use sqlx::{
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
+use self::beside::{Due, Folding};
 use super::value::Cell;
 use super::{Purpose, Row, Space, SqlError, Value};
 
 const READERS: u32 = 4;
 /// SQLite's compiled limit is 32,766 placeholders a statement.
 const PLACEHOLDERS: usize = 30_000;
+
+/// The writer's page cache in KiB, as SQLite counts it: a page that falls out has to be decrypted and checked again.
+const WRITER_CACHE: &str = "-16384";
+/// Pages of the log after which a commit folds it into the file itself: many more than work [`beside`] lets it grow to, in case
+/// that fails.
+const CHECKPOINT_PAGES: &str = "40000";
 
 /// How often and how long apart an opening that found the file locked tries again: ten seconds in all.
 const LOCKED_TRIES: u32 = 400;
@@ -44,6 +53,8 @@ static STARTED: OnceCell<()> = OnceCell::const_new();
 pub(super) struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
+    due: Due,
+    _folding: Arc<Folding>,
 }
 
 /// An open transaction, driven by plain statements: sqlx's own counts on a rollback that SQLite has done already when
@@ -52,6 +63,8 @@ pub(super) struct Sqlite {
 pub(super) struct Open {
     connection: PoolConnection<sqlx::Sqlite>,
     committed: bool,
+    rows: u64,
+    due: Due,
 }
 
 impl Sqlite {
@@ -76,12 +89,21 @@ impl Sqlite {
             .pragma("cipher_log_level", "NONE")
             // After a burst the log gives its space back at the next checkpoint.
             .pragma("journal_size_limit", "67108864")
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .pragma("temp_store", "MEMORY")
             .busy_timeout(Duration::from_secs(10));
-        let writer = connect(1, &for_first(path, &options)).await?;
-        writer.set_connect_options(options.clone());
+        let writing = options.clone().pragma("cache_size", WRITER_CACHE);
+        let writer = connect(1, &for_first(path, &writing)).await?;
+        writer.set_connect_options(writing);
         let readers = connect(READERS, &options).await?;
-        Ok(Self { writer, readers })
+        let due = Due::default();
+        let folding = Folding::begin(readers.clone(), writer.clone(), due.clone());
+        Ok(Self {
+            writer,
+            readers,
+            due,
+            _folding: Arc::new(folding),
+        })
     }
 
     pub(super) async fn fetch_all(
@@ -118,6 +140,8 @@ impl Sqlite {
         let mut open = Open {
             connection: self.writer.acquire().await.map_err(classify)?,
             committed: false,
+            rows: 0,
+            due: self.due.clone(),
         };
         open.execute("BEGIN IMMEDIATE", &[]).await?;
         Ok(open)
@@ -215,6 +239,7 @@ impl Open {
             .execute(&mut *self.connection)
             .await
             .map_err(classify)?;
+        self.rows += done.rows_affected();
         Ok(done.rows_affected())
     }
 
@@ -265,12 +290,14 @@ impl Open {
                 .map_err(classify)?;
             touched += done.rows_affected();
         }
+        self.rows += touched;
         Ok(touched)
     }
 
     pub(super) async fn commit(mut self) -> Result<(), SqlError> {
         self.execute("COMMIT", &[]).await?;
         self.committed = true;
+        self.due.committed(self.rows);
         Ok(())
     }
 }
