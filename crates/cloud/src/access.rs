@@ -9,6 +9,7 @@ mod api_keys;
 mod assertion;
 mod audit;
 mod compatibility;
+mod credentials;
 mod device_code;
 mod grant;
 mod history;
@@ -45,6 +46,7 @@ use crate::trail::{Origin, Trail, TrailError};
 pub use api_keys::{ApiKey, NewApiKey};
 pub use assertion::{Algorithm, Jwk, PublicKey};
 pub use audit::{Had, HadAccess};
+pub use credentials::{CredentialKind, NewCredential, ServiceCredential};
 pub use device_code::{Asking, DeviceCode, DeviceRefusal, PersonToken};
 pub use grant::{
     Actor, Admin, Audit, Grant, Implies, Level, Locations, Nobody, OperatorGrant, OperatorSession,
@@ -56,10 +58,7 @@ pub use password::PasswordFault;
 pub use people::{Person, sound_name};
 pub use rates::Allowance;
 pub use roles::{Action, Role, Scopes, UnknownRole};
-pub use service::{
-    CredentialKind, NewCredential, NewServiceAccount, ServiceAccount, ServiceAccountChange,
-    ServiceCredential,
-};
+pub use service::{NewServiceAccount, ServiceAccount, ServiceAccountChange};
 pub use sessions::Started;
 pub use system::{System, SystemSession, Task, system};
 pub use tokens::{ClientProof, IssuedToken};

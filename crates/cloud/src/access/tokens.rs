@@ -12,10 +12,11 @@ use serde_json::json;
 
 use super::api_keys::marked;
 use super::assertion::{Algorithm, Assertion, PublicKey};
+use super::credentials::note_use;
 use super::grant::{Holder, SignedIn};
 use super::rates::Allowance;
 use super::roles::Scopes;
-use super::service::{account_of_login, login_of, note_use, stored_scopes};
+use super::service::{account_of_login, login_of, stored_scopes};
 use super::{Access, AccessError, Denied, Failure};
 use crate::db::Transaction;
 use crate::trail::{Act, Entry, Origin, Outcome, Who, WhoKind};

@@ -1,6 +1,7 @@
 //! The front door as a whole, in process, over a real data folder.
 
 mod clocks;
+mod codes;
 mod compat;
 mod door;
 mod matrix;

@@ -3,6 +3,8 @@
 //! Owns two projects: "ours" with one of everything, at the location "there", and "theirs", of which the stranger is
 //! administrator. Time stands still until a test moves it.
 
+mod services;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,8 +13,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use fieldkeep_protocol::{
-    ClaimId, CredentialId, DeploymentId, DeviceId, ElementId, LocationId, PersonId, ProjectId,
-    ServiceId, Timestamp,
+    ClaimId, DeploymentId, DeviceId, ElementId, LocationId, PersonId, ProjectId, ServiceId,
+    Timestamp,
 };
 use fieldkeep_store::{Options, Store};
 use http::{Request, Response, header};
@@ -24,10 +26,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-use crate::access::{
-    Access, Action, ClientProof, Locations, NewApiKey, NewCredential, NewServiceAccount, Role,
-    Scopes, Task, system,
-};
+use crate::access::{Access, Action, Locations, NewApiKey, Role, Scopes, Task, system};
 use crate::api::{Rooms, router};
 use crate::backup::Backup;
 use crate::clock::{Clock, Hands};
@@ -302,74 +301,6 @@ impl World {
             .await
             .unwrap();
         (key.id, secret)
-    }
-
-    /// A service account of ours with a secret.
-    pub(super) async fn service(&self, scopes: Scopes) -> (ServiceId, CredentialId, String) {
-        let session = system(Task::AdminCommand).project(self.ours.project);
-        let grant = session.grant();
-        let new = NewServiceAccount {
-            name: "pump".to_owned(),
-            scopes,
-            locations: Locations::All,
-        };
-        let access = &self.access;
-        let made = access.create_service_account(&grant, new).await.unwrap();
-        let secret = NewCredential::Secret { others_end: None };
-        let (credential, secret) = access
-            .add_credential(&grant, made.id, secret, None)
-            .await
-            .unwrap();
-        (made.id, credential.id, secret.unwrap())
-    }
-
-    /// One account for each set of scopes, whose tokens stand for all services with these.
-    async fn standing_service(&self, scopes: Scopes) -> (ServiceId, String) {
-        let mut services = self.services.lock().await;
-        let known = services.iter().find(|(known, ..)| *known == scopes);
-        if let Some((_, account, secret)) = known {
-            return (*account, secret.clone());
-        }
-        let (account, _, secret) = self.service(scopes).await;
-        services.push((scopes, account, secret.clone()));
-        (account, secret)
-    }
-
-    /// A token of a service account of ours.
-    pub(super) async fn token(&self, scopes: Scopes) -> String {
-        let (account, secret) = self.standing_service(scopes).await;
-        let proof = ClientProof::Secret {
-            client: account.to_string(),
-            secret,
-        };
-        let issued = self
-            .access
-            .issue_token(&proof, None, "test", &Origin::here())
-            .await;
-        issued.unwrap().token
-    }
-
-    /// A token of the compatibility routes of ours, which are on from now on.
-    pub(super) async fn legacy_token(&self) -> String {
-        let session = system(Task::AdminCommand).project(self.ours.project);
-        let grant = session.grant();
-        self.access.set_compatibility(&grant, true).await.unwrap();
-        let (account, secret) = self.standing_service(Scopes::READ).await;
-        let login = self.access.service_login(account);
-        let issued = self
-            .access
-            .issue_legacy_token(&login, &secret, "test", &Origin::here())
-            .await;
-        issued.unwrap().token
-    }
-
-    /// A short code with which a program asks.
-    pub(super) async fn user_code(&self) -> String {
-        let asked = self
-            .access
-            .ask_by_device("a test", "192.0.2.7", &Origin::here())
-            .await;
-        asked.unwrap().user_code
     }
 
     /// A key of ours that a request may revoke.
