@@ -102,6 +102,18 @@ const device = createRoute({
   component: lazyRouteComponent(() => import('./pages/DevicePage'), 'DevicePage'),
 });
 
+const keys = createRoute({
+  getParentRoute: () => project,
+  path: '/keys',
+  component: lazyRouteComponent(() => import('./pages/Keys'), 'Keys'),
+});
+
+const deviceCode = createRoute({
+  getParentRoute: () => signedIn,
+  path: '/device',
+  component: lazyRouteComponent(() => import('./pages/DeviceCode'), 'DeviceCode'),
+});
+
 export interface ElementSearch extends RangeSearch {
   show?: 'table';
 }
@@ -139,7 +151,8 @@ const tree = root.addChildren([
   signedIn.addChildren([
     home,
     projects,
-    project.addChildren([overview, devices, addLogger, device, element, members, trail]),
+    deviceCode,
+    project.addChildren([overview, devices, addLogger, device, element, members, trail, keys]),
   ]),
 ]);
 

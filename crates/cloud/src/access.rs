@@ -1,4 +1,4 @@
-//! People, sessions, API keys, memberships, roles and the grants that prove them.
+//! People, sessions, API keys, service accounts, memberships, roles and the grants that prove them.
 //!
 //! Every door asks here, and gets a key ([`Session`], [`SignedIn`], [`OperatorSession`]) or a [`Denied`]. A revoked key, an
 //! ended session or a changed role counts at the next question: what is remembered of API keys is used only while the
@@ -7,7 +7,11 @@
 //! Does not parse requests, and does not know what a project holds.
 
 mod api_keys;
+mod assertion;
 mod audit;
+mod compatibility;
+mod credentials;
+mod device_code;
 mod grant;
 mod history;
 mod leaving;
@@ -15,10 +19,13 @@ mod members;
 mod operators;
 mod password;
 mod people;
+mod rates;
 mod roles;
+mod service;
 mod sessions;
 mod system;
 mod throttle;
+mod tokens;
 
 #[cfg(test)]
 mod support;
@@ -27,6 +34,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fieldkeep_protocol::{KeyId, ProjectId};
 
@@ -37,7 +45,10 @@ use crate::keys::{Keys, KeysError, Unsealable};
 use crate::trail::{Origin, Trail, TrailError};
 
 pub use api_keys::{ApiKey, NewApiKey};
+pub use assertion::{Algorithm, Jwk, PublicKey};
 pub use audit::{Had, HadAccess};
+pub use credentials::{CredentialKind, NewCredential, ServiceCredential};
+pub use device_code::{Asking, DeviceCode, DeviceRefusal, PersonToken};
 pub use grant::{
     Actor, Admin, Audit, Grant, Implies, Level, Locations, Nobody, OperatorGrant, OperatorSession,
     Read, Session, SignedIn, Write,
@@ -46,9 +57,12 @@ pub use leaving::{Fate, Hanging};
 pub use members::{Member, MemberChange, Membership};
 pub use password::PasswordFault;
 pub use people::{Person, sound_name};
-pub use roles::{Action, Role, UnknownRole};
+pub use rates::Allowance;
+pub use roles::{Action, Role, Scopes, UnknownRole};
+pub use service::{NewServiceAccount, ServiceAccount, ServiceAccountChange};
 pub use sessions::Started;
 pub use system::{System, SystemSession, Task, system};
+pub use tokens::{ClientProof, IssuedToken};
 
 /// Why a door stays shut. What a stranger may learn of it is decided by whoever answers.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +138,7 @@ pub enum AccessError {
     #[error("the project has no such member")]
     MemberUnknown,
     /// Something hangs on a person who is to be removed, and it is not said what becomes of it.
-    #[error("keys hang on this person: revoke them, or hand them over")]
+    #[error("keys or service accounts hang on this person: revoke them, or hand them over")]
     Hanging,
     /// Whoever is to take over may not have what they are to get.
     #[error("whoever takes over must be an administrator here whose reach covers the keys")]
@@ -147,9 +161,27 @@ pub enum AccessError {
     /// The locations to be given reach further than the giver's.
     #[error("these locations reach further than your own")]
     LocationsBeyond,
+    /// The actions to be given are more than the giver's, or than the role's.
+    #[error("these scopes allow more than may be given")]
+    ScopesBeyond,
     /// An end date that is past already.
     #[error("the end date is past")]
     PastDate,
+    /// An end date more than a year away.
+    #[error("the end date is more than a year away")]
+    TooLongLived,
+    /// The project has no such service account.
+    #[error("the project has no such service account")]
+    AccountUnknown,
+    /// The account has no such credential.
+    #[error("the account has no such credential")]
+    CredentialUnknown,
+    /// As many of these as there may be.
+    #[error("there are as many {0} as there may be: remove one first")]
+    TooMany(&'static str),
+    /// The short code is wrong, too old, or was answered.
+    #[error("this code is not valid (any more): look at it again, or ask for a new one")]
+    CodeUnknown,
     /// The project has no such key.
     #[error("the project has no such key")]
     KeyUnknown,
@@ -226,10 +258,16 @@ struct Inner {
     throttle: throttle::Throttle,
     api_keys: Remembered<[u8; 32], Arc<api_keys::Known>>,
     api_keys_by_id: Remembered<(ProjectId, KeyId), Arc<api_keys::Known>>,
+    /// Requests of keys and service accounts.
+    requests: rates::Rates,
+    /// Proofs that failed, by client and by where they came from.
+    attempts_client: rates::Rates,
+    attempts_source: rates::Rates,
 }
 
 /// API keys remembered at most, one or two hundred bytes each.
 const REMEMBERED: usize = 4_096;
+const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 impl Access {
     /// Access over an open catalogue.
@@ -254,6 +292,9 @@ impl Access {
             throttle,
             api_keys: Remembered::new(REMEMBERED),
             api_keys_by_id: Remembered::new(REMEMBERED),
+            requests: rates::Rates::new(rules.key_requests_per_minute, Duration::from_secs(60)),
+            attempts_client: rates::Rates::new(20, TEN_MINUTES),
+            attempts_source: rates::Rates::new(200, TEN_MINUTES),
         })))
     }
 
@@ -278,6 +319,13 @@ impl Access {
     ) -> Result<SignedIn, Denied> {
         match credential {
             Credential::Cookie(token) => self.session_holder(token, origin).await,
+            Credential::Bearer(secret) if secret.starts_with(tokens::TOKEN_MARK) => {
+                self.token_by_secret(secret, tokens::Audience::Api, origin)
+                    .await
+            }
+            Credential::Bearer(secret) if secret.starts_with(device_code::PERSON_MARK) => {
+                self.person_token_holder(secret, origin).await
+            }
             Credential::Bearer(secret) => self.api_key_holder(secret, origin).await,
         }
     }
@@ -299,7 +347,7 @@ impl Access {
             .standing(&who, project)
             .await?
             .ok_or(Denied::NotFound)?;
-        if !standing.role.allows(L::ACTION) {
+        if !standing.scopes.allow(L::ACTION) {
             return Err(Denied::Forbidden);
         }
         Ok(Session::new(who, standing))
@@ -330,7 +378,7 @@ impl Access {
             .standing(&who, session.project())
             .await?
             .ok_or(Denied::NotFound)?;
-        if standing.role.allows(L::ACTION) && standing.locations == session.standing().locations {
+        if standing.scopes.allow(L::ACTION) && standing.locations == session.standing().locations {
             Ok(())
         } else {
             Err(Denied::Forbidden)

@@ -10,6 +10,7 @@ pub mod openapi;
 pub mod page;
 pub mod problem;
 
+mod compat;
 mod fault;
 mod formats;
 mod headers;

@@ -79,6 +79,8 @@ pub struct Sessions {
     pub attempts_per_source: u32,
     /// How long until there is one attempt more.
     pub attempt_every_s: u32,
+    /// Requests a minute of each API key and service account.
+    pub key_requests_per_minute: u32,
 }
 
 /// The daily backup.
@@ -118,6 +120,7 @@ impl Default for Sessions {
             attempts_per_account: 10,
             attempts_per_source: 50,
             attempt_every_s: 30,
+            key_requests_per_minute: 600,
         }
     }
 }
@@ -283,6 +286,11 @@ impl Config {
             "sessions.attempt_every_s",
             1..=3_600,
             &mut sessions.attempt_every_s,
+        );
+        reader.number(
+            "sessions.key_requests_per_minute",
+            1..=1_000_000,
+            &mut sessions.key_requests_per_minute,
         );
         reader.table("space");
         reader.number(

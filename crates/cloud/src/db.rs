@@ -30,6 +30,10 @@ pub const MIGRATIONS: &[Migration] = &[
         number: 3,
         sql: include_str!("../migrations/catalogue/0003_trail.sql"),
     },
+    Migration {
+        number: 5,
+        sql: include_str!("../migrations/catalogue/0005_service.sql"),
+    },
 ];
 
 /// The open catalogue. Cheap to clone; all clones share its connections.

@@ -8,6 +8,7 @@
 mod channels;
 mod deployments;
 mod elements;
+mod legacy;
 mod locations;
 mod retention;
 mod text;
@@ -32,6 +33,7 @@ pub use channels::{Bound, ChannelDescription, DeviceChannels, Mismatch, NewEleme
 use deployments::Fed;
 pub use deployments::{Deployment, NewDeployment};
 pub use elements::{Element, ElementChange, ElementKind, NewElement, ValueKind};
+pub use legacy::{LegacyIds, LegacyObject};
 pub use locations::{Location, LocationChange, NewLocation, Place};
 pub use retention::{Hold, Keeping, Policy, ProjectRetention, Retention};
 pub use text::Invalid;

@@ -87,6 +87,10 @@ ids! {
     PersonId = "usr";
     /// An API key.
     KeyId = "key";
+    /// A service account of a project.
+    ServiceId = "svc";
+    /// A credential of a service account.
+    CredentialId = "crd";
 }
 
 impl DeviceId {

@@ -29,6 +29,9 @@ pub mod topic;
 pub mod version;
 
 pub use error::{DecodeError, EncodeError};
-pub use id::{ClaimId, DeploymentId, DeviceId, ElementId, KeyId, LocationId, PersonId, ProjectId};
+pub use id::{
+    ClaimId, CredentialId, DeploymentId, DeviceId, ElementId, KeyId, LocationId, PersonId,
+    ProjectId, ServiceId,
+};
 pub use record::{ClockQuality, Epoch, Flag, Reason, RecordRange, Span, Spans};
 pub use time::Timestamp;

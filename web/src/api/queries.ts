@@ -134,6 +134,37 @@ export const elementQuery = (project: string, element: string) =>
     refetchInterval: 60_000,
   });
 
+export const keysQuery = (project: string) =>
+  queryOptions({
+    queryKey: ['keys', project],
+    queryFn: ({ signal }) =>
+      call(
+        api.GET('/api/v1/projects/{project}/keys', {
+          params: { path: { project }, query: { limit: 1_000 } },
+          signal,
+        }),
+      ),
+  });
+
+export const servicesQuery = (project: string) =>
+  queryOptions({
+    queryKey: ['service-accounts', project],
+    queryFn: ({ signal }) =>
+      call(
+        api.GET('/api/v1/projects/{project}/service-accounts', {
+          params: { path: { project }, query: { limit: 1_000 } },
+          signal,
+        }),
+      ),
+  });
+
+export const compatibilityQuery = (project: string) =>
+  queryOptions({
+    queryKey: ['compatibility', project],
+    queryFn: ({ signal }) =>
+      call(api.GET('/api/v1/projects/{project}/compatibility', { params: { path: { project } }, signal })),
+  });
+
 /** Whose completeness: an element's values, or a device's records. */
 export type CompletenessOf = { element: string } | { device: string };
 

@@ -1,12 +1,12 @@
 // The frame of one project: its name, its pages (beside on a desk, below on a phone), and the live stream for all of them.
-import { useSuspenseQuery } from '@tanstack/react-query';
+import { useQuery, useSuspenseQuery } from '@tanstack/react-query';
 import { getRouteApi, Link, Outlet } from '@tanstack/react-router';
 import { LiveProvider, useLiveState } from '../api/LiveProvider';
-import { projectQuery } from '../api/queries';
+import { meQuery, projectQuery } from '../api/queries';
 import { t } from '../i18n/t';
 import { BackupNote } from '../ui/BackupNote';
 import { EmergencyNote, useMayAudit } from '../ui/EmergencyNote';
-import { Folder, Lines, Logger, Overview, People, Right } from '../ui/icons';
+import { Folder, Key, Lines, Logger, Overview, People, Right } from '../ui/icons';
 import { Stale } from '../ui/states';
 import { TopBar } from '../ui/TopBar';
 
@@ -56,6 +56,7 @@ export function ProjectShell() {
               </Link>
             </>
           ) : null}
+          <KeysLink project={id} />
           <Link to="/projects" className={`${LINK} md:hidden`}>
             <Folder />
             {t('nav.projects')}
@@ -73,6 +74,19 @@ export function ProjectShell() {
         </main>
       </div>
     </LiveProvider>
+  );
+}
+
+/** For administrators: others are refused there. */
+function KeysLink({ project }: { project: string }) {
+  const { data: me } = useQuery(meQuery);
+  const role = me?.projects.find((mine) => mine.id === project)?.role;
+  if (role !== 'administrator') return null;
+  return (
+    <Link to="/p/$project/keys" params={{ project }} className={LINK}>
+      <Key />
+      {t('nav.keys')}
+    </Link>
   );
 }
 

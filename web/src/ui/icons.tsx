@@ -144,6 +144,15 @@ export function Folder(props: IconProps) {
   );
 }
 
+export function Key(props: IconProps) {
+  return (
+    <Stroke {...props}>
+      <circle cx="5" cy="11" r="2.6" />
+      <path d="M7 9l6-6M10.5 5.500l2 2" />
+    </Stroke>
+  );
+}
+
 export function Copy(props: IconProps) {
   return (
     <Stroke {...props}>

@@ -1,7 +1,7 @@
 //! API keys of a project: `fk_` and 64 hexadecimal digits, shown once, stored as a keyed hash.
 //!
-//! A key never allows more than whoever made it, in role or in locations. Revocation and expiry count at the
-//! next request; when a key was last used is written at most once a minute.
+//! A key never allows more than whoever made it, in role, scopes or locations. Revocation and expiry count at the
+//! next request; on which day a key was last used is written once a day.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use fieldkeep_protocol::{KeyId, PersonId, ProjectId, Timestamp};
 use super::grant::{Admin, Grant, Holder, Locations, SignedIn, Standing};
 use super::members::location_set;
 use super::people::valid_name;
-use super::roles::Role;
+use super::roles::{Role, Scopes};
 use super::{Access, AccessError, Denied, Failure};
 use crate::clock::rfc3339;
 use crate::db::Row;
@@ -23,7 +23,9 @@ const MARK: &str = "fk_";
 const LENGTH: usize = 3 + 64;
 /// What is stored in clear, so that a person recognises the key.
 const PREFIX: usize = 3 + 8;
-const USED_EVERY_US: i64 = 60_000_000;
+pub(super) const DAY_US: i64 = 24 * 3_600 * 1_000_000;
+/// The longest life of what ends at all: a year, leap years included.
+pub(super) const LONGEST_US: i64 = 366 * DAY_US;
 
 /// What is remembered of a key that is not revoked.
 #[derive(Clone, Debug)]
@@ -44,7 +46,7 @@ pub struct NewApiKey {
     pub role: Role,
     /// The part of the project that it reaches.
     pub locations: Locations,
-    /// When it ends.
+    /// When it ends; None for never.
     pub expires: Option<Timestamp>,
 }
 
@@ -59,6 +61,8 @@ pub struct ApiKey {
     pub prefix: String,
     /// What it may do.
     pub role: Role,
+    /// To which actions of its role it is limited.
+    pub scopes: Scopes,
     /// The part of the project that it reaches.
     pub locations: Locations,
     /// The person who made it; None for the program itself and for other keys.
@@ -67,14 +71,14 @@ pub struct ApiKey {
     pub created: Timestamp,
     /// When it ends.
     pub expires: Option<Timestamp>,
-    /// When it was last used, within a minute.
+    /// The day on which it was last used, in UTC.
     pub used: Option<Timestamp>,
     /// When it was revoked.
     pub revoked: Option<Timestamp>,
 }
 
 impl Access {
-    /// Makes a key and answers it with its secret, which is not seen again.
+    /// Makes a key that may do all that its role allows, and answers it with its secret, which is not seen again.
     ///
     /// # Errors
     /// [`AccessError::RoleAbove`] and [`AccessError::LocationsBeyond`]: nobody hands out more than they have.
@@ -83,16 +87,33 @@ impl Access {
         grant: &Grant<'_, Admin>,
         new: NewApiKey,
     ) -> Result<(ApiKey, String), AccessError> {
+        let scopes = Scopes::of_role(new.role);
+        self.create_scoped_api_key(grant, new, scopes).await
+    }
+
+    /// The same, limited to some actions of its role.
+    ///
+    /// # Errors
+    /// Also [`AccessError::ScopesBeyond`] for an action that the role does not allow.
+    pub async fn create_scoped_api_key(
+        &self,
+        grant: &Grant<'_, Admin>,
+        new: NewApiKey,
+        scopes: Scopes,
+    ) -> Result<(ApiKey, String), AccessError> {
         let name = valid_name(&new.name)?;
         if !grant.role().covers(new.role) {
             return Err(AccessError::RoleAbove(new.role));
+        }
+        if !Scopes::of_role(new.role).cover(scopes) {
+            return Err(AccessError::ScopesBeyond);
         }
         if !grant.locations().cover(&new.locations) {
             return Err(AccessError::LocationsBeyond);
         }
         let now = self.0.clock.now();
-        if new.expires.is_some_and(|expires| expires <= now) {
-            return Err(AccessError::PastDate);
+        if let Some(expires) = new.expires {
+            sound_expiry(now, expires)?;
         }
         let project = grant.project();
         let key = self.project_key(project).await?;
@@ -106,8 +127,8 @@ impl Access {
         transaction
             .execute(
                 "INSERT INTO api_key (project, id, hash, prefix, name_sealed, role, all_locations,
-                     created_by, created_us, expires_us)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                     created_by, created_us, expires_us, scopes)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
                 &[
                     project.as_bytes().into(),
                     id.as_bytes().into(),
@@ -119,6 +140,7 @@ impl Access {
                     created_by.as_ref().map(PersonId::as_bytes).into(),
                     now.as_micros().into(),
                     new.expires.map(Timestamp::as_micros).into(),
+                    scopes.to_string().as_str().into(),
                 ],
             )
             .await?;
@@ -144,6 +166,7 @@ impl Access {
             "name": name,
             "prefix": prefix,
             "role": new.role.name(),
+            "scopes": scopes.to_string(),
             "locations": locations.map(Iterator::collect::<Vec<_>>),
             "expires": new.expires.map(rfc3339::format),
         }));
@@ -155,6 +178,7 @@ impl Access {
             name: name.to_owned(),
             prefix,
             role: new.role,
+            scopes,
             locations: new.locations,
             created_by,
             created: now,
@@ -180,7 +204,7 @@ impl Access {
             .db
             .fetch_all(
                 "SELECT id, name_sealed, prefix, role, all_locations, created_by, created_us,
-                        expires_us, used_us, revoked_us
+                        expires_us, used_us, revoked_us, scopes
                  FROM api_key WHERE project = $1 ORDER BY created_us, id",
                 &[project.as_bytes().into()],
             )
@@ -267,10 +291,8 @@ impl Access {
         if known.expires_us.is_some_and(|expires| expires <= now) {
             return Err(Denied::Unauthenticated);
         }
-        if known
-            .used_us
-            .is_none_or(|used| now.saturating_sub(used) > USED_EVERY_US)
-        {
+        let today = day(now);
+        if known.used_us.is_none_or(|used| day(used) < today) {
             let project = known.standing.project;
             self.0
                 .db
@@ -279,7 +301,7 @@ impl Access {
                     &[
                         project.as_bytes().into(),
                         known.key.as_bytes().into(),
-                        now.into(),
+                        today.into(),
                     ],
                 )
                 .await?;
@@ -292,7 +314,7 @@ impl Access {
             .0
             .db
             .fetch_optional(
-                "SELECT project, id, role, all_locations, expires_us, used_us, prefix FROM api_key
+                "SELECT project, id, role, all_locations, expires_us, used_us, prefix, scopes FROM api_key
                  WHERE hash = $1 AND revoked_us IS NULL",
                 &[hash.into()],
             )
@@ -303,6 +325,7 @@ impl Access {
         let project = ProjectId::from_bytes(row.array(0)?);
         let key = KeyId::from_bytes(row.array(1)?);
         let role = stored_role(row.text(2)?)?;
+        let scopes = stored_scopes(role, row.opt_text(7)?)?;
         let locations = match row.bool(3)? {
             true => Some(Locations::All),
             false => self.locations_of(project, key).await?,
@@ -312,11 +335,7 @@ impl Access {
         Ok(locations.map(|locations| Known {
             key,
             prefix,
-            standing: Standing {
-                project,
-                role,
-                locations,
-            },
+            standing: Standing::limited(project, scopes, locations),
             expires_us,
             used_us,
         }))
@@ -329,6 +348,8 @@ impl Access {
         project: ProjectId,
         key: KeyId,
     ) -> Result<SignedIn, Denied> {
+        // Asked long after the holder was found: another process may have written since.
+        self.0.db.state().await?;
         self.api_key_standing(project, key)
             .await?
             .map(|_| who.clone())
@@ -354,7 +375,7 @@ impl Access {
             .0
             .db
             .fetch_optional(
-                "SELECT role FROM api_key WHERE project = $1 AND id = $2
+                "SELECT role, scopes FROM api_key WHERE project = $1 AND id = $2
                  AND revoked_us IS NULL AND (expires_us IS NULL OR expires_us > $3)",
                 &[
                     project.as_bytes().into(),
@@ -367,12 +388,9 @@ impl Access {
             return Ok(None);
         };
         let role = stored_role(row.text(0)?)?;
+        let scopes = stored_scopes(role, row.opt_text(1)?)?;
         let locations = self.locations_of(project, key).await?;
-        Ok(locations.map(|locations| Standing {
-            project,
-            role,
-            locations,
-        }))
+        Ok(locations.map(|locations| Standing::limited(project, scopes, locations)))
     }
 
     async fn locations_of(
@@ -414,11 +432,13 @@ impl Access {
     ) -> Result<ApiKey, AccessError> {
         let bytes: [u8; 16] = row.array(0)?;
         let id = KeyId::from_bytes(bytes);
+        let role = stored_role(row.text(3)?)?;
         Ok(ApiKey {
             id,
             name: sealing.open_text("api_key.name", &bytes, row.bytes(1)?)?,
             prefix: row.text(2)?.to_owned(),
-            role: stored_role(row.text(3)?)?,
+            role,
+            scopes: stored_scopes(role, row.opt_text(10)?)?,
             locations: self
                 .locations_of(project, id)
                 .await?
@@ -438,7 +458,7 @@ impl Access {
             .lookup("api_key.hash", secret.as_bytes())
     }
 
-    async fn project_key(&self, project: ProjectId) -> Result<SealingKey, Failure> {
+    pub(super) async fn project_key(&self, project: ProjectId) -> Result<SealingKey, Failure> {
         Ok(self.0.keys.project(project).await?)
     }
 }
@@ -447,7 +467,39 @@ fn stored_role(text: &str) -> Result<Role, Failure> {
     text.parse().map_err(|_| Failure::Unknown("api_key.role"))
 }
 
+/// Never more than the role allows, whatever is stored.
+fn stored_scopes(role: Role, text: Option<&str>) -> Result<Scopes, Failure> {
+    let whole = Scopes::of_role(role);
+    match text {
+        None => Ok(whole),
+        Some(text) => Scopes::parse(text)
+            .map(|scopes| scopes.and(whole))
+            .ok_or(Failure::Unknown("api_key.scopes")),
+    }
+}
+
+/// The beginning of the day of an instant, in UTC.
+pub(super) const fn day(us: i64) -> i64 {
+    us - us.rem_euclid(DAY_US)
+}
+
+/// Refuses an end that is past, or more than a year away.
+pub(super) fn sound_expiry(now: Timestamp, expires: Timestamp) -> Result<(), AccessError> {
+    if expires <= now {
+        return Err(AccessError::PastDate);
+    }
+    if expires.as_micros() > now.as_micros().saturating_add(LONGEST_US) {
+        return Err(AccessError::TooLongLived);
+    }
+    Ok(())
+}
+
 fn secret() -> String {
+    marked(MARK)
+}
+
+/// A fresh secret of 256 bits behind a mark that scanners for leaked secrets can look for.
+pub(super) fn marked(mark: &str) -> String {
     let bytes: [u8; 32] = random();
-    format!("{MARK}{}", hex(&bytes))
+    format!("{mark}{}", hex(&bytes))
 }

@@ -45,10 +45,11 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use fieldkeep_protocol::{KeyId, LocationId, PersonId, ProjectId};
+use fieldkeep_protocol::{KeyId, LocationId, PersonId, ProjectId, ServiceId};
 
 use super::Task;
-use super::roles::{Action, Role};
+use super::roles::{Action, Role, Scopes};
+use super::tokens::Audience;
 use crate::trail::{Act, Entry, Origin, Who, WhoKind};
 
 /// A level of a grant: an action, as a type.
@@ -117,6 +118,8 @@ pub enum Actor {
     Person(PersonId),
     /// An API key of one project.
     ApiKey(ProjectId, KeyId),
+    /// A service account of one project.
+    ServiceAccount(ProjectId, ServiceId),
     /// The program itself.
     System(Task),
 }
@@ -126,7 +129,7 @@ impl Actor {
     pub fn person(self) -> Option<PersonId> {
         match self {
             Self::Person(person) => Some(person),
-            Self::ApiKey(..) | Self::System(_) => None,
+            Self::ApiKey(..) | Self::ServiceAccount(..) | Self::System(_) => None,
         }
     }
 }
@@ -136,6 +139,7 @@ impl fmt::Display for Actor {
         match self {
             Self::Person(person) => person.fmt(f),
             Self::ApiKey(_, key) => key.fmt(f),
+            Self::ServiceAccount(_, account) => account.fmt(f),
             Self::System(task) => write!(f, "system:{}", task.name()),
         }
     }
@@ -166,6 +170,7 @@ impl Caller {
         match self.actor {
             Actor::Person(person) => Who::new(WhoKind::Person, person, name),
             Actor::ApiKey(_, key) => Who::new(WhoKind::Key, key, name),
+            Actor::ServiceAccount(_, account) => Who::new(WhoKind::Service, account, name),
             Actor::System(task) => Who::new(WhoKind::System, task.name(), None),
         }
     }
@@ -218,8 +223,28 @@ impl Locations {
 #[derive(Clone, Debug)]
 pub(super) struct Standing {
     pub(super) project: ProjectId,
+    /// The highest role that is wholly allowed.
     pub(super) role: Role,
+    /// What is allowed: never more than the holder's role, less where a key or token is limited to scopes.
+    pub(super) scopes: Scopes,
     pub(super) locations: Locations,
+}
+
+impl Standing {
+    /// Somebody who may do all that a role allows.
+    pub(super) fn of_role(project: ProjectId, role: Role, locations: Locations) -> Self {
+        Self::limited(project, Scopes::of_role(role), locations)
+    }
+
+    /// Somebody who may do what the scopes allow.
+    pub(super) fn limited(project: ProjectId, scopes: Scopes, locations: Locations) -> Self {
+        Self {
+            project,
+            role: scopes.role(),
+            scopes,
+            locations,
+        }
+    }
 }
 
 /// Proof that an actor may do `L` in one project. Only this room makes one; it lives no longer than the session
@@ -259,9 +284,14 @@ impl<'r, L: Level> Grant<'r, L> {
         self.caller.entry(Some(self.project()), act)
     }
 
-    /// The holder's role; nothing above it may be handed out with this grant.
+    /// The highest role that the holder fills wholly; nothing above it may be handed out with this grant.
     pub fn role(&self) -> Role {
         self.standing.role
+    }
+
+    /// What the holder may do; nothing beyond it may be handed out with this grant.
+    pub fn scopes(&self) -> Scopes {
+        self.standing.scopes
     }
 
     /// The same grant for a lower level.
@@ -356,6 +386,13 @@ pub(super) enum Holder {
         project: ProjectId,
         key: KeyId,
     },
+    Service {
+        project: ProjectId,
+        account: ServiceId,
+        token: [u8; 32],
+        scopes: Scopes,
+        audience: Audience,
+    },
 }
 
 /// A handler's key for what belongs to the caller alone: someone with a valid credential.
@@ -370,6 +407,9 @@ impl SignedIn {
         let actor = match holder {
             Holder::Person { person, .. } => Actor::Person(person),
             Holder::ApiKey { project, key } => Actor::ApiKey(project, key),
+            Holder::Service {
+                project, account, ..
+            } => Actor::ServiceAccount(project, account),
         };
         let caller = Caller {
             actor,

@@ -1,14 +1,15 @@
 //! What hangs on a person who leaves a project, and their leaving: one act, for one project or for all.
 //!
-//! Keys that a person made go on working when they leave unless somebody says what becomes of them; so a removal that does
+//! Keys and service accounts that a person made go on working when they leave unless somebody says what becomes of them; so a removal that does
 //! not say it is refused while there are any. Everything is one transaction, in all projects or in none.
 
-use fieldkeep_protocol::{KeyId, PersonId, ProjectId, Timestamp};
+use fieldkeep_protocol::{KeyId, PersonId, ProjectId, ServiceId, Timestamp};
 
 use super::grant::{Admin, Grant, Locations};
 use super::members::{another_administrator, erase, told};
 use super::roles::Role;
-use super::{Access, AccessError, ApiKey, Failure};
+use super::service::end_account;
+use super::{Access, AccessError, ApiKey, Failure, ServiceAccount};
 use crate::db::Transaction;
 use crate::trail::Act;
 use serde_json::json;
@@ -18,14 +19,16 @@ use serde_json::json;
 pub struct Hanging {
     /// API keys that they made and that still open something.
     pub keys: Vec<ApiKey>,
+    /// Service accounts that they made and that may come in.
+    pub services: Vec<ServiceAccount>,
     /// How many other projects they are a member of that the asker administers as a whole.
     pub other_projects: usize,
 }
 
-/// What becomes of keys whose maker leaves.
+/// What becomes of keys and service accounts whose maker leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// They are revoked.
+    /// Keys are revoked, accounts disabled.
     Revoke,
     /// This member answers for them from now on.
     HandOver(PersonId),
@@ -55,8 +58,11 @@ impl Access {
                 && key.revoked.is_none()
                 && key.expires.is_none_or(|expires| expires > now)
         });
+        let mut services = self.service_accounts(grant).await?;
+        services.retain(|account| account.created_by == Some(person) && account.enabled);
         Ok(Hanging {
             keys,
+            services,
             other_projects,
         })
     }
@@ -64,7 +70,7 @@ impl Access {
     /// Removes a member. With `everywhere` also from every other project that the remover administers as a whole.
     ///
     /// # Errors
-    /// [`AccessError::Hanging`] where keys hang on them and `fate` is not said, [`AccessError::CannotTakeOver`] where it
+    /// [`AccessError::Hanging`] where something hangs on them and `fate` is not said, [`AccessError::CannotTakeOver`] where it
     /// names somebody who may not have them, [`AccessError::Last`] for the last administrator.
     pub async fn remove_member(
         &self,
@@ -114,10 +120,20 @@ impl Access {
             another_administrator(transaction, project).await?;
         }
         let keys = live_keys(transaction, project, person, now).await?;
-        match (fate, keys.is_empty()) {
+        let services = live_services(transaction, project, person).await?;
+        match (fate, keys.is_empty() && services.is_empty()) {
             (_, true) => {}
             (None, false) => return Err(AccessError::Hanging),
             (Some(Fate::Revoke), false) => {
+                for account in services {
+                    end_account(transaction, project, account).await?;
+                    let entry = grant
+                        .entry(Act::ServiceRevoke)
+                        .in_project(project)
+                        .on(account)
+                        .reason(reason);
+                    self.trail().write(transaction, entry).await?;
+                }
                 for key in keys {
                     transaction
                         .execute(
@@ -147,6 +163,26 @@ impl Access {
                 });
                 if !fits {
                     return Err(AccessError::CannotTakeOver);
+                }
+                for account in services {
+                    transaction
+                        .execute(
+                            "UPDATE service_account SET created_by = $3 WHERE project = $1 AND id = $2",
+                            &[
+                                project.as_bytes().into(),
+                                account.as_bytes().into(),
+                                to.as_bytes().into(),
+                            ],
+                        )
+                        .await?;
+                    let entry = grant
+                        .entry(Act::ServiceHandOver)
+                        .in_project(project)
+                        .on(account)
+                        .old(json!({ "person": person.to_string() }))
+                        .new_value(json!({ "person": to.to_string() }))
+                        .reason(reason);
+                    self.trail().write(transaction, entry).await?;
                 }
                 for key in keys {
                     transaction
@@ -208,6 +244,24 @@ impl Access {
             .map(|row| Ok(ProjectId::from_bytes(row.array(0)?)))
             .collect()
     }
+}
+
+/// Service accounts that a person made and that may come in.
+async fn live_services(
+    transaction: &mut Transaction,
+    project: ProjectId,
+    person: PersonId,
+) -> Result<Vec<ServiceId>, Failure> {
+    let rows = transaction
+        .fetch_all(
+            "SELECT id FROM service_account WHERE project = $1 AND created_by = $2 AND enabled
+             ORDER BY id",
+            &[project.as_bytes().into(), person.as_bytes().into()],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| Ok(ServiceId::from_bytes(row.array(0)?)))
+        .collect()
 }
 
 /// Keys that a person made and that still open something.

@@ -81,7 +81,7 @@ impl Access {
                 }
                 Ok(found)
             }
-            Holder::ApiKey { project, .. } => {
+            Holder::ApiKey { project, .. } | Holder::Service { project, .. } => {
                 let standing = self.standing(who, *project).await?;
                 Ok(standing
                     .map(|standing| Membership {
@@ -148,16 +148,22 @@ impl Access {
                     return Ok(None);
                 };
                 let membership = self.membership(&row, *person).await?;
-                Ok(Some(Standing {
+                Ok(Some(Standing::of_role(
                     project,
-                    role: membership.role,
-                    locations: membership.locations,
-                }))
+                    membership.role,
+                    membership.locations,
+                )))
             }
             Holder::ApiKey { project: own, key } if *own == project => {
                 self.api_key_standing(project, *key).await
             }
-            Holder::ApiKey { .. } => Ok(None),
+            Holder::Service {
+                project: own,
+                account,
+                scopes,
+                ..
+            } if *own == project => self.service_standing(project, *account, *scopes).await,
+            Holder::ApiKey { .. } | Holder::Service { .. } => Ok(None),
         }
     }
 

@@ -9,7 +9,7 @@ use fieldkeep_protocol::PersonId;
 
 use super::grant::{Holder, SignedIn};
 use super::people::normalized;
-use super::{Access, AccessError, Credential, Denied, Failure, password};
+use super::{Access, AccessError, Credential, Denied, Failure, device_code, password};
 use crate::db::Transaction;
 use crate::keys::{Keys, random};
 use crate::trail::{Act, Entry, Origin, Outcome, Who, WhoKind};
@@ -227,10 +227,17 @@ impl Access {
         match &who.holder {
             Holder::Person { session, .. } => self.session_by_hash(*session, who.origin()).await,
             Holder::ApiKey { project, key } => self.api_key_alive(who, *project, *key).await,
+            Holder::Service {
+                token, audience, ..
+            } => self.token_holder(*token, *audience, who.origin()).await,
         }
     }
 
-    async fn session_by_hash(&self, hash: [u8; 32], origin: &Origin) -> Result<SignedIn, Denied> {
+    pub(super) async fn session_by_hash(
+        &self,
+        hash: [u8; 32],
+        origin: &Origin,
+    ) -> Result<SignedIn, Denied> {
         let now = self.0.clock.now().as_micros();
         let idle_us = i64::from(self.0.rules.idle_s) * SECOND_US;
         let row = self
@@ -239,11 +246,14 @@ impl Access {
             .fetch_optional(
                 "SELECT p.id, p.operator, p.password IS NULL, s.seen_us, p.name_sealed
                  FROM session s JOIN person p ON p.id = s.person
-                 WHERE s.hash = $1 AND s.expires_us > $2 AND s.seen_us > $3 AND p.enabled",
+                 WHERE s.hash = $1 AND s.expires_us > $2 AND p.enabled
+                   AND s.seen_us > CASE WHEN s.cause = $4 THEN $5 ELSE $3 END",
                 &[
                     (&hash).into(),
                     now.into(),
                     now.saturating_sub(idle_us).into(),
+                    device_code::CAUSE.into(),
+                    now.saturating_sub(device_code::IDLE_US).into(),
                 ],
             )
             .await?

@@ -52,11 +52,7 @@ impl System {
         tracing::trace!(task = self.0.name(), project.id = %project, "system grant");
         SystemSession {
             caller: Caller::system(self.0),
-            standing: Standing {
-                project,
-                role: Role::Administrator,
-                locations: Locations::All,
-            },
+            standing: Standing::of_role(project, Role::Administrator, Locations::All),
         }
     }
 

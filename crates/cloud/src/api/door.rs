@@ -24,6 +24,7 @@
 mod answer;
 mod argument;
 mod credential;
+mod form;
 mod key;
 
 use std::collections::BTreeMap;
@@ -49,12 +50,13 @@ pub use argument::{
     Rest, Source,
 };
 pub(super) use credential::{clear_cookie, session_cookie};
+pub use form::{Fields, Form, Pairs, Texts};
 pub(super) use key::denied;
-pub use key::{Key, Needs};
+pub use key::{Key, LegacySession, Needs};
 
 use super::App;
 use super::notice::Notice;
-use super::problem::{Code, Problem};
+use super::problem::{Code, Pending, Problem};
 
 /// The part of a request that a key is taken from; the body is out of reach.
 pub struct Head {
@@ -74,6 +76,13 @@ impl Head {
             .iter()
             .find(|(key, _)| key == name)
             .map(|(_, value)| value.as_str())
+    }
+}
+
+impl Incoming {
+    /// A part of the path by its name.
+    pub(super) fn segment(&self, name: &str) -> Option<&str> {
+        self.head.parameter(name)
     }
 }
 
@@ -131,6 +140,41 @@ where
     Row {
         documented: false,
         ..door(Method::GET, path, handler, summary)
+    }
+}
+
+/// A route of somebody else's API, kept for its clients: no part of our API's document, and its refusals are in the words
+/// of `refuse`.
+pub(super) fn foreign<H, K, A>(
+    method: Method,
+    path: &'static str,
+    handler: H,
+    summary: &'static str,
+    refuse: fn(&Problem) -> Response,
+) -> Row
+where
+    H: Handler<K, A>,
+    K: Key,
+{
+    let row = door(method, path, handler, summary);
+    let serve = Arc::clone(&row.serve);
+    Row {
+        documented: false,
+        serve: Arc::new(move |app, incoming| {
+            let served = serve(app, incoming);
+            Box::pin(async move {
+                let mut response = served.await;
+                match response.extensions_mut().remove::<Pending>() {
+                    Some(Pending(problem)) => {
+                        let mut refusal = refuse(&problem);
+                        refusal.extensions_mut().insert(problem.code());
+                        refusal
+                    }
+                    None => response,
+                }
+            })
+        }),
+        ..row
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) fn access(error: AccessError) -> Problem {
         AccessError::Password(fault) => Problem::field("password", fault.to_string()),
         AccessError::PersonUnknown
         | AccessError::KeyUnknown
+        | AccessError::AccountUnknown
+        | AccessError::CredentialUnknown
         | AccessError::MemberUnknown
         | AccessError::ProjectUnknown => Problem::new(Code::NotFound),
         AccessError::Last(_)
@@ -46,7 +48,11 @@ pub(super) fn access(error: AccessError) -> Problem {
         AccessError::InvalidName => Problem::field("name", error.to_string()),
         AccessError::RoleAbove(_) => Problem::field("role", "allows more than your own role"),
         AccessError::LocationsBeyond => Problem::field("locations", "reach further than your own"),
+        AccessError::ScopesBeyond => Problem::field("scopes", error.to_string()),
         AccessError::PastDate => Problem::field("expires", "is past"),
+        AccessError::TooLongLived => Problem::field("expires", "is more than a year away"),
+        AccessError::TooMany(_) => Problem::new(Code::Conflict).detail(error.to_string()),
+        AccessError::CodeUnknown => Problem::field("user_code", error.to_string()),
         AccessError::NotAPerson => {
             Problem::new(Code::Forbidden).detail("only a person who signed in can do this")
         }

@@ -4,6 +4,8 @@
 //! all, and that a problem on its way out gets the request's id. Logs one line a request, without addresses, query or
 //! bodies.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -12,6 +14,7 @@ use tracing::Instrument as _;
 
 use super::notice::Notice;
 use super::problem::{Code, Pending, Problem};
+use crate::access::Allowance;
 use crate::pki::Peer;
 use crate::trail::{Origin, Trail};
 
@@ -42,6 +45,31 @@ impl RequestId {
     }
 }
 
+/// What is left of the caller's quota, told by the door to this layer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally(Arc<OnceLock<Allowance>>);
+
+impl Tally {
+    pub(super) fn note(&self, allowance: Allowance) {
+        // The first question of a request counts; there is only one.
+        let _ = self.0.set(allowance);
+    }
+
+    /// `RateLimit-Policy` and `RateLimit`, after the IETF's draft.
+    fn dress(&self, headers: &mut HeaderMap) {
+        let Some(allowance) = self.0.get() else {
+            return;
+        };
+        let policy = format!("\"key\";q={};w={}", allowance.quota, allowance.window_s);
+        let limit = format!("\"key\";r={};t={}", allowance.left, allowance.whole_in_s);
+        for (name, text) in [("ratelimit-policy", policy), ("ratelimit", limit)] {
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+    }
+}
+
 /// The outermost layer.
 pub(super) async fn outermost(
     State(trail): State<Trail>,
@@ -50,12 +78,14 @@ pub(super) async fn outermost(
 ) -> Response {
     let id = RequestId::new();
     let method = request.method().clone();
+    let tally = Tally::default();
     let address = request
         .extensions()
         .get::<Peer>()
         .map(|peer| peer.address.ip());
     let origin = Origin::new(address, Some(id.0.clone()));
     request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(tally.clone());
     let notice = Notice::new(origin);
     request.extensions_mut().insert(notice.clone());
     let path = request
@@ -73,6 +103,7 @@ pub(super) async fn outermost(
     .instrument(span)
     .await;
     dress(response.headers_mut(), &id);
+    tally.dress(response.headers_mut());
     response
 }
 
@@ -99,7 +130,9 @@ fn fill_in(mut response: Response, id: &RequestId) -> (Response, Option<Code>) {
         };
         return (Problem::new(code).respond(&id.0), Some(code));
     }
-    (response, None)
+    // A refusal in the words of another API.
+    let code = response.extensions_mut().remove::<Code>();
+    (response, code)
 }
 
 fn dress(headers: &mut HeaderMap, id: &RequestId) {

@@ -7,7 +7,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use fieldkeep_protocol::{
-    ClaimId, DeploymentId, DeviceId, ElementId, KeyId, LocationId, PersonId, ProjectId, Timestamp,
+    ClaimId, CredentialId, DeploymentId, DeviceId, ElementId, KeyId, LocationId, PersonId,
+    ProjectId, ServiceId, Timestamp,
 };
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -46,6 +47,8 @@ named! {
     DeploymentId, "deployment", "dpl";
     KeyId, "key", "key";
     PersonId, "person", "usr";
+    ServiceId, "account", "svc";
+    CredentialId, "credential", "crd";
 }
 
 /// An id in a body: a TypeID such as `elm_01h455vb4pex5vsknk084sn02q`.
@@ -67,6 +70,10 @@ pub type ElementRef = Id<ElementId>;
 pub type DeploymentRef = Id<DeploymentId>;
 /// An API key's id in a body.
 pub type KeyRef = Id<KeyId>;
+/// A service account's id in a body.
+pub type ServiceRef = Id<ServiceId>;
+/// The id of a service account's credential in a body.
+pub type CredentialRef = Id<CredentialId>;
 /// A person's id in a body.
 pub type PersonRef = Id<PersonId>;
 

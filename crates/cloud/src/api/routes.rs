@@ -8,6 +8,7 @@ mod auth;
 mod changes;
 mod claims;
 mod clocks;
+mod compatibility;
 mod completeness;
 mod deployments;
 mod devices;
@@ -17,11 +18,13 @@ mod instance;
 mod live;
 mod locations;
 mod members;
+mod oauth;
 mod operators;
 mod people;
 mod points;
 mod projects;
 mod retention;
+mod service_accounts;
 mod tables;
 mod trail;
 
@@ -62,6 +65,8 @@ pub fn table() -> Vec<Row> {
     rows.extend(measured());
     rows.extend(kept());
     rows.extend(people());
+    rows.extend(services());
+    rows.extend(super::compat::rows());
     rows
 }
 
@@ -85,6 +90,25 @@ fn public() -> Vec<Row> {
             v1!("/auth/sign-in"),
             auth::sign_in,
             "Sign in with a password",
+        ),
+        door(
+            POST,
+            "/oauth/token",
+            oauth::token,
+            "A token for a service account or a confirmed code",
+        ),
+        door(POST, "/oauth/revoke", oauth::revoke, "End a token"),
+        door(
+            POST,
+            "/oauth/device_authorization",
+            oauth::device_authorization,
+            "Begin to ask for a person's token by a code",
+        ),
+        door(
+            GET,
+            "/.well-known/oauth-authorization-server",
+            oauth::metadata,
+            "What the token endpoint can",
         ),
     ]
 }
@@ -473,6 +497,84 @@ fn kept() -> Vec<Row> {
             project!("/elements/{element}/retention/release"),
             retention::release_element,
             "Release an element's legal hold",
+        ),
+    ]
+}
+
+/// Service accounts, and what lets other programs in.
+fn services() -> Vec<Row> {
+    vec![
+        door(
+            POST,
+            v1!("/auth/device"),
+            oauth::device,
+            "Which program asks by a code",
+        ),
+        door(
+            POST,
+            v1!("/auth/device/answer"),
+            oauth::answer_device,
+            "Let a program act as me, or refuse it",
+        ),
+        door(
+            GET,
+            project!("/service-accounts"),
+            service_accounts::list,
+            "Service accounts",
+        ),
+        door(
+            POST,
+            project!("/service-accounts"),
+            service_accounts::create,
+            "Make a service account",
+        ),
+        door(
+            GET,
+            project!("/service-accounts/{account}"),
+            service_accounts::one,
+            "A service account",
+        ),
+        door(
+            PATCH,
+            project!("/service-accounts/{account}"),
+            service_accounts::change,
+            "Change or disable a service account",
+        ),
+        door(
+            POST,
+            project!("/service-accounts/{account}/credentials"),
+            service_accounts::add_credential,
+            "Give a service account a secret or a public key",
+        ),
+        door(
+            DELETE,
+            project!("/service-accounts/{account}/credentials/{credential}"),
+            service_accounts::revoke_credential,
+            "Revoke a credential of a service account",
+        ),
+        door(
+            GET,
+            project!("/compatibility"),
+            compatibility::one,
+            "Which other APIs are let in",
+        ),
+        door(
+            PUT,
+            project!("/compatibility"),
+            compatibility::set,
+            "Let another API in, or not",
+        ),
+        door(
+            GET,
+            project!("/legacy-ids"),
+            compatibility::ids,
+            "Ids that things had elsewhere",
+        ),
+        door(
+            PATCH,
+            project!("/legacy-ids"),
+            compatibility::set_ids,
+            "Give things the ids that they had elsewhere",
         ),
     ]
 }

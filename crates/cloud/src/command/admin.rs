@@ -71,9 +71,9 @@ enum Verb {
         /// What the key is for, shown in the list of keys
         #[arg(long, default_value = "Command line")]
         name: String,
-        /// How long it is good (7d, 12h); without it, for ever
-        #[arg(long, value_name = "TIME", value_parser = super::duration)]
-        expires: Option<std::time::Duration>,
+        /// How long it is good (7d, 12h), at most a year; or never, for a key that does not end
+        #[arg(long, value_name = "TIME", default_value = "365d", value_parser = life)]
+        expires: Life,
     },
     /// Let a person into a project, or change their role there
     #[command(
@@ -118,6 +118,20 @@ enum Verb {
     /// Look at everything that commonly goes wrong; each line is ok or says what to do
     #[command(after_help = "Example: fieldkeep admin doctor --data DIR --master-key FILE")]
     Doctor,
+}
+
+/// How long a key is good.
+#[derive(Clone, Copy, Debug)]
+enum Life {
+    Never,
+    For(std::time::Duration),
+}
+
+fn life(text: &str) -> Result<Life, String> {
+    match text {
+        "never" => Ok(Life::Never),
+        other => super::duration(other).map(Life::For),
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -221,7 +235,10 @@ async fn act(base: &Base, verb: Verb) -> Result<Answer, Failure> {
             name,
             expires,
         } => {
-            let expires = expires.map(|life| later(base, life)).transpose()?;
+            let expires = match expires {
+                Life::Never => None,
+                Life::For(life) => Some(later(base, life)?),
+            };
             api_key(base, &project, &role, name, expires).await
         }
         Verb::Member {

@@ -37,6 +37,12 @@ acts! {
     SessionRevoke = "session.revoke";
     /// Somebody proved again who they are.
     SessionConfirm = "session.confirm";
+    /// A program began to ask for a person's session by a code.
+    CodeAsk = "code.ask";
+    /// A person looked at which program asks by a code.
+    CodeLook = "code.look";
+    /// A person let a program in by a code, or refused it.
+    CodeAnswer = "code.answer";
     /// An account was made.
     PersonCreate = "person.create";
     /// Name, e-mail, operatorship or admission of a person changed.

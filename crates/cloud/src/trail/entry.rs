@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fieldkeep_protocol::{
-    ClaimId, DeploymentId, DeviceId, ElementId, KeyId, LocationId, PersonId, ProjectId, Timestamp,
+    ClaimId, DeploymentId, DeviceId, ElementId, KeyId, LocationId, PersonId, ProjectId, ServiceId,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -186,6 +187,7 @@ objects! {
     DeploymentId = "deployment";
     PersonId = "person";
     KeyId = "key";
+    ServiceId = "service_account";
 }
 
 /// How it ended.

@@ -1,4 +1,4 @@
-//! Reading the credential of a request: an API key in `Authorization`, or the session cookie of a browser.
+//! Reading the credential of a request: a key or token in `Authorization`, or the session cookie of a browser.
 //!
 //! Owns the cookie's form and the rule that a write with a cookie must prove that it came from our own page. A request
 //! that shows an `Authorization` header is judged by it alone, so a bad key is never covered by a good cookie.
@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, Uri, header};
 use super::key::denied;
 use crate::access::{Credential, SignedIn};
 use crate::api::App;
+use crate::api::headers::Tally;
 use crate::api::notice::Notice;
 use crate::api::problem::{Code, Problem};
 use crate::trail::Origin;
@@ -37,7 +38,41 @@ pub(super) async fn signed_in(app: &App, head: &Parts) -> Result<SignedIn, Probl
         }
         same_origin(head)?;
     }
+    within_quota(app, head, &actor)?;
     Ok(actor)
+}
+
+/// Who shows a token of the compatibility routes: nothing else opens them, and it opens nothing else.
+pub(super) async fn legacy(app: &App, head: &Parts) -> Result<SignedIn, Problem> {
+    let bearer = head
+        .headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(Credential::bearer);
+    let Some(Credential::Bearer(token)) = bearer else {
+        return Err(Problem::new(Code::Unauthenticated));
+    };
+    let actor = app.access.legacy_actor(&token, &origin(head)).await;
+    let actor = actor.map_err(denied)?;
+    Notice::of(&head.extensions).known(&actor);
+    within_quota(app, head, &actor)?;
+    Ok(actor)
+}
+
+/// Takes a request of a key's or a service account's quota, and leaves word of what is left for the answer's headers.
+fn within_quota(app: &App, head: &Parts, actor: &SignedIn) -> Result<(), Problem> {
+    match app.access.take_request(actor) {
+        Ok(None) => Ok(()),
+        Ok(Some(allowance)) => {
+            if let Some(tally) = head.extensions.get::<Tally>() {
+                tally.note(allowance);
+            }
+            Ok(())
+        }
+        Err(retry_after_s) => Err(Problem::new(Code::RateLimited)
+            .detail("this key or account has used up its requests for now")
+            .retry_after(retry_after_s)),
+    }
 }
 
 /// The request, as the outermost layer knows it.

@@ -9,7 +9,7 @@ use fieldkeep_protocol::ProjectId;
 
 use super::{Head, Sketch, credential};
 use crate::access::{
-    Admin, Audit, Denied, Level, Nobody, OperatorSession, Read, Session, SignedIn, Write,
+    Actor, Admin, Audit, Denied, Level, Nobody, OperatorSession, Read, Session, SignedIn, Write,
 };
 use crate::api::App;
 use crate::api::id::Named as _;
@@ -33,6 +33,8 @@ pub enum Needs {
     Write,
     /// A member of the project who may administer.
     Admin,
+    /// A service account of a project that lets clients of another API in.
+    Legacy,
 }
 
 impl Needs {
@@ -47,6 +49,7 @@ impl Needs {
             Self::Audit => "project: audit",
             Self::Write => "project: write",
             Self::Admin => "project: admin",
+            Self::Legacy => "legacy token",
         }
     }
 }
@@ -133,6 +136,33 @@ impl<L: Named> Key for Session<L> {
 
     fn sketch(sketch: &mut Sketch) {
         super::argument::sketch_id::<ProjectId>(sketch);
+    }
+}
+
+/// A token of the compatibility routes, and what it opens: the one project of its account.
+pub struct LegacySession(pub Session<Read>);
+
+impl Key for LegacySession {
+    const NEEDS: Needs = Needs::Legacy;
+
+    async fn take(app: &App, head: &Head) -> Result<Self, Problem> {
+        let actor = credential::legacy(app, &head.parts).await?;
+        let Actor::ServiceAccount(project, _) = actor.actor() else {
+            return Err(Problem::new(Code::Unauthenticated));
+        };
+        let session = app.access.session::<Read>(actor, project).await;
+        let session = session.map_err(denied)?;
+        if let Some(asked) = head.parameter("legacy_project") {
+            let found = app
+                .projects
+                .is_called(&session.grant(), asked)
+                .await
+                .map_err(crate::api::fault::projects)?;
+            if !found {
+                return Err(Problem::new(Code::Forbidden));
+            }
+        }
+        Ok(Self(session))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::api::problem::{Code, Problem};
 /// Who I am, and what I am where.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Me {
-    /// A person's id (`usr_…`) or an API key's (`key_…`).
+    /// A person's id (`usr_…`), an API key's (`key_…`) or a service account's (`svc_…`).
     id: String,
     kind: Kind,
     /// People only.
@@ -34,6 +34,8 @@ pub(super) enum Kind {
     Person,
     /// An API key of one project.
     ApiKey,
+    /// A service account of one project.
+    ServiceAccount,
 }
 
 /// A project that I am a member of.
@@ -202,6 +204,20 @@ async fn describe(app: &App, who: &SignedIn) -> Result<Me, Problem> {
             kind: Kind::ApiKey,
             email: None,
             name: "API key".to_owned(),
+            operator: false,
+            must_set_password: false,
+            projects: mine,
+        }),
+        (Actor::ServiceAccount(_, account), _) => Ok(Me {
+            id: account.to_string(),
+            kind: Kind::ServiceAccount,
+            email: None,
+            name: app
+                .access
+                .my_service_account(who)
+                .await
+                .map_err(|e| failure(&e))?
+                .ok_or(Problem::new(Code::Unauthenticated))?,
             operator: false,
             must_set_password: false,
             projects: mine,

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::auth::RoleWord;
 use super::people::{KeyView, places, show as show_key};
+use super::service_accounts::{AccountView, show as show_account};
 use crate::access::{Admin, Audit, Fate, Had, HadAccess, Locations, Member, MemberChange, Session};
 use crate::api::App;
 use crate::api::door::{At, Body, Given, Holds, Json, Params, Query, QueryParam};
@@ -164,6 +165,8 @@ pub(super) async fn change(
 pub(super) struct HangingView {
     /// API keys that they made and that still open something.
     keys: Vec<KeyView>,
+    /// Service accounts that they made and that may come in.
+    service_accounts: Vec<AccountView>,
     /// Claims that they made and no device has used.
     claims: Vec<String>,
     /// How many other projects they are a member of that you administer as a whole.
@@ -182,6 +185,7 @@ pub(super) async fn hanging(
     let claims = app.pki.open_claims_of(&grant.read(), person).await;
     Ok(Json(HangingView {
         keys: found.keys.into_iter().map(show_key).collect(),
+        service_accounts: found.services.into_iter().map(show_account).collect(),
         claims: claims
             .map_err(crate::api::fault::pki)?
             .into_iter()
@@ -191,7 +195,7 @@ pub(super) async fn hanging(
     }))
 }
 
-/// What becomes of the keys of who is removed.
+/// What becomes of the keys and service accounts of who is removed.
 #[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum KeyFate {
@@ -206,7 +210,7 @@ pub(super) enum KeyFate {
 #[serde(deny_unknown_fields)]
 #[schema(as = MemberRemoval)]
 pub(super) struct Removal {
-    /// What becomes of the API keys that they made; needed where there are any.
+    /// What becomes of the API keys and service accounts that they made; needed where there are any.
     keys: Option<KeyFate>,
     /// Who takes the keys over: an administrator of the whole project.
     to: Option<PersonRef>,

@@ -69,6 +69,8 @@ const HEAD: &str = "\
 Every row of the route table, asked by everybody. Statuses below 400 are answers; 422 got past the door.
 garbage: a key that never was. expired: a session. revoked: a key. stranger: administrator of another project.
 operator: member of no project. limited: viewer of another location than the one where everything is.
+svc: a token of a service account with that scope. legacy: a token of the compatibility routes (/compat), which refuse in
+the words of another API: 200 with status error where something is not there, 403 and 400 at its sign-in.
 
 ";
 

@@ -250,7 +250,7 @@ async fn a_file_holds_what_the_filter_says_and_taking_it_is_told() {
 async fn secrets_are_in_no_entry() {
     let world = World::new().await;
     let project = format!("/api/v1/projects/{}", world.ours.project);
-    let new = json!({ "name": "new", "role": "viewer" });
+    let new = json!({ "name": "new", "role": "viewer", "expires": "never" });
     let (_, made) = world
         .ask(US, "POST", &format!("{project}/keys"), Some(new))
         .await;

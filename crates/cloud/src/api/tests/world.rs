@@ -3,6 +3,8 @@
 //! Owns two projects: "ours" with one of everything, at the location "there", and "theirs", of which the stranger is
 //! administrator. Time stands still until a test moves it.
 
+mod services;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +13,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use fieldkeep_protocol::{
-    ClaimId, DeploymentId, DeviceId, ElementId, LocationId, PersonId, ProjectId, Timestamp,
+    ClaimId, DeploymentId, DeviceId, ElementId, LocationId, PersonId, ProjectId, ServiceId,
+    Timestamp,
 };
 use fieldkeep_store::{Options, Store};
 use http::{Request, Response, header};
@@ -23,7 +26,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-use crate::access::{Access, Locations, NewApiKey, Role, Task, system};
+use crate::access::{Access, Action, Locations, NewApiKey, Role, Scopes, Task, system};
 use crate::api::{Rooms, router};
 use crate::backup::Backup;
 use crate::clock::{Clock, Hands};
@@ -68,6 +71,8 @@ pub(super) struct World {
     /// An API key that was revoked, and a session that expired.
     pub(super) revoked: String,
     pub(super) expired: String,
+    pub(super) db: Db,
+    services: tokio::sync::Mutex<Vec<(Scopes, ServiceId, String)>>,
     cookie: String,
     spares: AtomicU32,
     _folder: TempDir,
@@ -85,10 +90,14 @@ pub(super) enum Who {
     Limited,
     Person(Role),
     Key(Role),
+    /// A service account with a token of these scopes.
+    Service(Scopes),
+    /// A service account with a token of the compatibility routes.
+    Legacy,
 }
 
 impl Who {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::None,
         Self::Garbage,
         Self::Expired,
@@ -104,6 +113,11 @@ impl Who {
         Self::Key(Role::Auditor),
         Self::Key(Role::Editor),
         Self::Key(Role::Administrator),
+        Self::Service(Scopes::READ),
+        Self::Service(Scopes::AUDIT),
+        Self::Service(Scopes::WRITE),
+        Self::Service(Scopes::ALL),
+        Self::Legacy,
     ];
 
     /// The head of its column in the golden text.
@@ -118,6 +132,11 @@ impl Who {
             Self::Limited => "limited".to_owned(),
             Self::Person(role) => role.name().to_owned(),
             Self::Key(role) => format!("key:{}", role.name()),
+            Self::Service(scopes) => {
+                let last = scopes.actions().last();
+                format!("svc:{}", last.map_or("none", Action::name))
+            }
+            Self::Legacy => "legacy".to_owned(),
         }
     }
 
@@ -198,11 +217,13 @@ impl World {
             series: series.clone(),
             space: Space::new(&data, 0, db.clone(), series.clone(), clock.clone()),
             backup,
-            db,
+            db: db.clone(),
             stopping,
         });
         let mut world = Self {
             router,
+            db,
+            services: tokio::sync::Mutex::default(),
             cookie: access.cookie_name(),
             access,
             projects,
@@ -220,6 +241,8 @@ impl World {
             _folder: folder,
         };
         world.populate().await;
+        let endpoint = [("endpoint.https", "localhost:8443")];
+        world.db.set(&endpoint).await.unwrap();
         world
     }
 
@@ -231,7 +254,13 @@ impl World {
                 Who::Limited => Some((ours, Role::Viewer, Locations::only([self.here]))),
                 Who::Stranger => Some((self.theirs.project, Role::Administrator, Locations::All)),
                 Who::Operator => None,
-                Who::None | Who::Garbage | Who::Expired | Who::Revoked | Who::Key(_) => continue,
+                Who::None
+                | Who::Garbage
+                | Who::Expired
+                | Who::Revoked
+                | Who::Key(_)
+                | Who::Service(_)
+                | Who::Legacy => continue,
             };
             let name = who.name();
             let operator = who == Who::Operator;
@@ -370,6 +399,8 @@ impl World {
             Who::Garbage => return bearer(request, "fk_garbage"),
             Who::Revoked => return bearer(request, &self.revoked),
             Who::Key(role) => return bearer(request, &self.make_key(role).await.1),
+            Who::Service(scopes) => return bearer(request, &self.token(scopes).await),
+            Who::Legacy => return bearer(request, &self.legacy_token().await),
             Who::Expired => self.expired.clone(),
             Who::Stranger | Who::Operator | Who::Limited | Who::Person(_) => {
                 self.session(who).await
