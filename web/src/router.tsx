@@ -118,6 +118,18 @@ const device = createRoute({
   component: lazyRouteComponent(() => import('./pages/DevicePage'), 'DevicePage'),
 });
 
+const keys = createRoute({
+  getParentRoute: () => project,
+  path: '/keys',
+  component: lazyRouteComponent(() => import('./pages/Keys'), 'Keys'),
+});
+
+const deviceCode = createRoute({
+  getParentRoute: () => signedIn,
+  path: '/device',
+  component: lazyRouteComponent(() => import('./pages/DeviceCode'), 'DeviceCode'),
+});
+
 export interface ElementSearch extends RangeSearch {
   show?: 'table';
 }
@@ -138,6 +150,18 @@ const element = createRoute({
   component: lazyRouteComponent(() => import('./pages/ElementPage'), 'ElementPage'),
 });
 
+const members = createRoute({
+  getParentRoute: () => project,
+  path: '/members',
+  component: lazyRouteComponent(() => import('./pages/Members'), 'Members'),
+});
+
+const trail = createRoute({
+  getParentRoute: () => project,
+  path: '/trail',
+  component: lazyRouteComponent(() => import('./pages/Trail'), 'Trail'),
+});
+
 const tree = root.addChildren([
   signIn,
   invitation,
@@ -145,7 +169,8 @@ const tree = root.addChildren([
     home,
     account,
     projects,
-    project.addChildren([overview, devices, addLogger, device, element]),
+    deviceCode,
+    project.addChildren([overview, devices, addLogger, device, element, members, trail, keys]),
   ]),
 ]);
 

@@ -306,6 +306,20 @@ step('a simulated device says so on its page and at its charts, also when it is 
   await picture(page, 'element-simulated');
 });
 
+step('members are shown, and the trail tells what was done', async () => {
+  await page.goto(`${origin}/app/projects`);
+  await page.getByRole('link', { name: /Demo/ }).first().click();
+  await page.getByRole('link', { name: 'Members' }).click();
+  await page.getByRole('button', { name: 'Remove' }).first().click();
+  await page.getByRole('button', { name: /^Remove ./ }).waitFor();
+  await inspect(page, 'members');
+  await page.getByRole('link', { name: 'Trail' }).click();
+  await page.getByLabel('What', { exact: true }).selectOption('device');
+  await page.getByRole('button', { name: 'Show' }).click();
+  await page.getByText('device.enrol').first().waitFor();
+  await inspect(page, 'trail');
+});
+
 step('signing out ends it; a wrong password is refused in plain words; the right one returns', async () => {
   await page.getByRole('button', { name: /^Account of/ }).click();
   await page.getByRole('menuitem', { name: 'Sign out' }).click();

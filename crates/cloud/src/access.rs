@@ -1,21 +1,34 @@
-//! People, sessions, API keys, memberships, roles and the grants that prove them.
+//! People, their factors and sessions, invitations, API keys, service accounts, memberships, roles, and grants that prove
+//! them.
 //!
-//! Every door asks here, and gets a key ([`Session`], [`SignedIn`], [`OperatorSession`]) or a [`Denied`]. Nothing is
-//! cached: a revoked key, an ended session or a changed role counts at the next question. Secrets (passwords, tokens,
-//! keys) are stored as hashes alone; e-mails and names are sealed.
+//! Every door asks here, and gets a key ([`Session`], [`SignedIn`], [`OperatorSession`]) or a [`Denied`]. A revoked key, an
+//! ended session or a changed role counts at the next question: what is remembered of API keys is used only while the
+//! catalogue says, at each question, that nothing was committed to it since. Secrets (passwords, tokens, keys) are stored
+//! as hashes alone; e-mails and names are sealed.
 //! Does not parse requests, and does not know what a project holds.
 
 mod api_keys;
+mod assertion;
+mod audit;
+mod compatibility;
+mod credentials;
+mod device_code;
 mod factor;
 mod grant;
+mod history;
 mod invitations;
+mod leaving;
 mod members;
+mod operators;
 mod password;
 mod people;
+mod rates;
 mod roles;
+mod service;
 mod sessions;
 mod system;
 mod throttle;
+mod tokens;
 
 #[cfg(test)]
 mod support;
@@ -24,29 +37,38 @@ mod tests;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use fieldkeep_protocol::ProjectId;
+use fieldkeep_protocol::{KeyId, ProjectId};
 
 use crate::clock::Clock;
 use crate::config;
-use crate::db::{Db, SqlError};
+use crate::db::{Db, Remembered, SqlError};
 use crate::keys::{Keys, KeysError, Unsealable};
 use crate::mail::Mail;
+use crate::trail::{Origin, Trail, TrailError};
 
 pub use api_keys::{ApiKey, NewApiKey};
+pub use assertion::{Algorithm, Jwk, PublicKey};
+pub use audit::{Had, HadAccess};
+pub use credentials::{CredentialKind, NewCredential, ServiceCredential};
+pub use device_code::{Asking, DeviceCode, DeviceRefusal, PersonToken};
 pub use factor::{Enrolment, Factors, Passkey, PasskeyAnswer, PasskeyChallenge, Proof};
 pub use grant::{
     Actor, Admin, Arrived, Arriving, Audit, Fresh, Grant, Held, Implies, Level, Locations, Nobody,
     OperatorGrant, OperatorSession, Read, Session, SignedIn, Step, Write,
 };
 pub use invitations::{Invitation, NewInvitation, Offer};
-pub(crate) use members::make_administrator;
-pub use members::{Member, Membership};
+pub use leaving::{Fate, Hanging};
+pub use members::{Member, MemberChange, Membership};
 pub use password::PasswordFault;
 pub use people::{Person, sound_name};
-pub use roles::{Action, Role, UnknownRole};
+pub use rates::Allowance;
+pub use roles::{Action, Role, Scopes, UnknownRole};
+pub use service::{NewServiceAccount, ServiceAccount, ServiceAccountChange};
 pub use sessions::{OwnSession, Started};
 pub use system::{System, SystemSession, Task, system};
+pub use tokens::{ClientProof, IssuedToken};
 
 /// Why a door stays shut. What a stranger may learn of it is decided by whoever answers.
 #[derive(Debug, thiserror::Error)]
@@ -133,15 +155,9 @@ pub enum AccessError {
     /// There is an authenticator app already.
     #[error("there is an authenticator app already: remove it first")]
     TotpExists,
-    /// As many as anybody may have.
-    #[error("there are as many as there may be")]
-    TooMany,
     /// The invitation is for another e-mail address.
     #[error("this invitation is for another e-mail address: sign in with that one")]
     OtherPerson,
-    /// They are a member of the project already.
-    #[error("you are a member of this project already")]
-    MemberAlready,
     /// Somebody has this e-mail already.
     #[error("this e-mail address has an account: sign in, then open the invitation again")]
     HasAccount,
@@ -160,12 +176,57 @@ pub enum AccessError {
     /// The role to be given allows more than the giver's.
     #[error("the role {0} allows more than your own")]
     RoleAbove(Role),
+    /// The project would be left without an administrator, or the instance without an operator.
+    #[error("{0}")]
+    Last(&'static str),
+    /// The project has no such member, or the grant does not reach all of them.
+    #[error("the project has no such member")]
+    MemberUnknown,
+    /// Something hangs on a person who is to be removed, and it is not said what becomes of it.
+    #[error("keys or service accounts hang on this person: revoke them, or hand them over")]
+    Hanging,
+    /// Whoever is to take over may not have what they are to get.
+    #[error("whoever takes over must be an administrator here whose reach covers the keys")]
+    CannotTakeOver,
+    /// The person is a member already.
+    #[error("you are a member of this project already")]
+    AlreadyMember,
+    /// No project has this id.
+    #[error("no such project")]
+    ProjectUnknown,
+    /// An emergency is to last less than an hour or more than a day.
+    #[error("between 1 and 24 hours")]
+    TooLong,
+    /// Whoever let themself in in an emergency would stay.
+    #[error("you let yourself in for a time: another administrator decides whether you stay")]
+    Emergency,
+    /// A reason is empty or too long.
+    #[error("a reason has 1 to 500 characters")]
+    NoReason,
     /// The locations to be given reach further than the giver's.
     #[error("these locations reach further than your own")]
     LocationsBeyond,
+    /// The actions to be given are more than the giver's, or than the role's.
+    #[error("these scopes allow more than may be given")]
+    ScopesBeyond,
     /// An end date that is past already.
     #[error("the end date is past")]
     PastDate,
+    /// An end date more than a year away.
+    #[error("the end date is more than a year away")]
+    TooLongLived,
+    /// The project has no such service account.
+    #[error("the project has no such service account")]
+    AccountUnknown,
+    /// The account has no such credential.
+    #[error("the account has no such credential")]
+    CredentialUnknown,
+    /// As many of these as there may be.
+    #[error("there are as many {0} as there may be: remove one first")]
+    TooMany(&'static str),
+    /// The short code is wrong, too old, or was answered.
+    #[error("this code is not valid (any more): look at it again, or ask for a new one")]
+    CodeUnknown,
     /// The project has no such key.
     #[error("the project has no such key")]
     KeyUnknown,
@@ -175,6 +236,21 @@ pub enum AccessError {
     /// The access data failed.
     #[error("the access data failed")]
     Failed(#[from] Failure),
+}
+
+impl From<TrailError> for Failure {
+    fn from(error: TrailError) -> Self {
+        match error {
+            TrailError::Sql(error) => Self::Sql(error),
+            TrailError::Keys(error) => Self::Keys(error),
+        }
+    }
+}
+
+impl From<TrailError> for AccessError {
+    fn from(error: TrailError) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 impl From<SqlError> for AccessError {
@@ -222,11 +298,19 @@ struct Inner {
     keys: Keys,
     clock: Clock,
     rules: config::Sessions,
+    trail: Trail,
     passwords: password::Hasher,
     throttle: throttle::Throttle,
     ceremonies: factor::Ceremonies,
     site: OnceLock<Site>,
     mail: Mail,
+    api_keys: Remembered<[u8; 32], Arc<api_keys::Known>>,
+    api_keys_by_id: Remembered<(ProjectId, KeyId), Arc<api_keys::Known>>,
+    /// Requests of keys and service accounts.
+    requests: rates::Rates,
+    /// Proofs that failed, by client and by where they came from.
+    attempts_client: rates::Rates,
+    attempts_source: rates::Rates,
 }
 
 /// Where people find this instance.
@@ -235,6 +319,10 @@ struct Site {
     host: String,
     authority: String,
 }
+
+/// API keys remembered at most, one or two hundred bytes each.
+const REMEMBERED: usize = 4_096;
+const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 impl Access {
     /// Access over an open catalogue.
@@ -249,17 +337,29 @@ impl Access {
     ) -> Result<Self, Failure> {
         let throttle = throttle::Throttle::new(clock.clone(), rules);
         let mail = Mail::new(db.clone(), keys.clone(), clock.clone());
+        let trail = Trail::new(db.clone(), keys.clone(), clock.clone());
         Ok(Self(Arc::new(Inner {
             db,
             keys,
             clock,
             rules: rules.clone(),
+            trail,
             passwords: password::Hasher::start().await?,
             throttle,
             ceremonies: factor::Ceremonies::default(),
             site: OnceLock::new(),
             mail,
+            api_keys: Remembered::new(REMEMBERED),
+            api_keys_by_id: Remembered::new(REMEMBERED),
+            requests: rates::Rates::new(rules.key_requests_per_minute, Duration::from_secs(60)),
+            attempts_client: rates::Rates::new(20, TEN_MINUTES),
+            attempts_source: rates::Rates::new(200, TEN_MINUTES),
         })))
+    }
+
+    /// The instance's one trail. Rooms that change something write into it, and doors note what they refuse.
+    pub fn trail(&self) -> &Trail {
+        &self.0.trail
     }
 
     /// Tells under which host name, and at which `host:port`, people reach this instance. Only the first counts.
@@ -289,39 +389,58 @@ impl Access {
         format!("__Host-fk-{}", self.0.keys.instance_id().short())
     }
 
-    /// Who shows this credential, once nothing is left to show.
+    /// Who shows this credential, in the request from `origin`, once nothing is left to show.
     ///
     /// # Errors
     /// [`Denied::Unauthenticated`] alike for unknown, expired, revoked and malformed ones; [`Denied::ShowFactor`] and
     /// [`Denied::SetUpFactor`] while a step is left.
-    pub async fn actor(&self, credential: &Credential) -> Result<SignedIn, Denied> {
-        self.holder(credential).await.and_then(finished)
+    pub async fn actor(
+        &self,
+        credential: &Credential,
+        origin: &Origin,
+    ) -> Result<SignedIn, Denied> {
+        self.holder(credential, origin).await.and_then(finished)
     }
 
     /// Who shows this credential, whatever is left to show.
     ///
     /// # Errors
     /// As [`actor`](Self::actor), but for the steps.
-    pub async fn arriving(&self, credential: &Credential) -> Result<Arriving, Denied> {
-        self.holder(credential).await.map(Arriving)
+    pub async fn arriving(
+        &self,
+        credential: &Credential,
+        origin: &Origin,
+    ) -> Result<Arriving, Denied> {
+        self.holder(credential, origin).await.map(Arriving)
     }
 
     /// Who shows this credential, once they have shown every factor that they have.
     ///
     /// # Errors
     /// As [`actor`](Self::actor), but for [`Denied::SetUpFactor`].
-    pub async fn arrived(&self, credential: &Credential) -> Result<Arrived, Denied> {
-        let who = self.holder(credential).await?;
+    pub async fn arrived(
+        &self,
+        credential: &Credential,
+        origin: &Origin,
+    ) -> Result<Arrived, Denied> {
+        let who = self.holder(credential, origin).await?;
         match who.step() {
             Step::ShowFactor => Err(Denied::ShowFactor),
             Step::SetUpFactor | Step::Done => Ok(Arrived(who)),
         }
     }
 
-    async fn holder(&self, credential: &Credential) -> Result<SignedIn, Denied> {
+    async fn holder(&self, credential: &Credential, origin: &Origin) -> Result<SignedIn, Denied> {
         match credential {
-            Credential::Cookie(token) => self.session_holder(token).await,
-            Credential::Bearer(secret) => self.api_key_holder(secret).await,
+            Credential::Cookie(token) => self.session_holder(token, origin).await,
+            Credential::Bearer(secret) if secret.starts_with(tokens::TOKEN_MARK) => {
+                self.token_by_secret(secret, tokens::Audience::Api, origin)
+                    .await
+            }
+            Credential::Bearer(secret) if secret.starts_with(device_code::PERSON_MARK) => {
+                self.person_token_holder(secret, origin).await
+            }
+            Credential::Bearer(secret) => self.api_key_holder(secret, origin).await,
         }
     }
 
@@ -346,11 +465,15 @@ impl Access {
         who: SignedIn,
         project: ProjectId,
     ) -> Result<Session<L>, Denied> {
+        if who.actor().person().is_some() {
+            // What others remember of the catalogue is as of a question like this one; a key's holder was found by one.
+            self.0.db.state().await?;
+        }
         let standing = self
             .standing(&who, project)
             .await?
             .ok_or(Denied::NotFound)?;
-        if !standing.role.allows(L::ACTION) {
+        if !standing.scopes.allow(L::ACTION) {
             return Err(Denied::Forbidden);
         }
         Ok(Session::new(who, standing))
@@ -374,12 +497,14 @@ impl Access {
     /// # Errors
     /// [`Denied`] tells what changed.
     pub async fn still_valid<L: Level>(&self, session: &Session<L>) -> Result<(), Denied> {
+        // What others remember of the catalogue is as of a question like this one.
+        self.0.db.state().await?;
         let who = finished(self.refreshed(session.signed_in()).await?)?;
         let standing = self
             .standing(&who, session.project())
             .await?
             .ok_or(Denied::NotFound)?;
-        if standing.role.allows(L::ACTION) && standing.locations == session.standing().locations {
+        if standing.scopes.allow(L::ACTION) && standing.locations == session.standing().locations {
             Ok(())
         } else {
             Err(Denied::Forbidden)

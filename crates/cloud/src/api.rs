@@ -10,9 +10,12 @@ pub mod openapi;
 pub mod page;
 pub mod problem;
 
+mod compat;
 mod fault;
 mod formats;
 mod headers;
+mod notice;
+mod parts;
 mod routes;
 mod streams;
 mod web;
@@ -24,7 +27,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use tokio::sync::watch;
 
 pub use door::Row;
@@ -106,7 +109,8 @@ pub fn router(rooms: Rooms) -> Router {
         exports: streams::Streams::exports(),
         rooms,
     }));
+    let trail = app.access.trail().clone();
     door::mount(table())
-        .layer(from_fn(headers::outermost))
+        .layer(from_fn_with_state(trail, headers::outermost))
         .with_state(app)
 }

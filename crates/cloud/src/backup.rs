@@ -32,6 +32,8 @@ use crate::access::OperatorGrant;
 use crate::clock::Clock;
 use crate::db::Db;
 use crate::keys::Keys;
+use crate::trail::{Act, Object, Outcome, Trail};
+use serde_json::json;
 
 pub use error::BackupError;
 pub use kit::NewRecoveryKey;
@@ -94,12 +96,31 @@ impl Backup {
     /// No archive gets its name then; what was begun is removed, or by the next backup after a crash.
     pub async fn make(
         &self,
-        _: &OperatorGrant<'_>,
+        by: &OperatorGrant<'_>,
         to: &Path,
         keep_days: Option<u32>,
         progress: &Arc<Progress>,
     ) -> Result<Done, BackupError> {
         let outcome = self.write(to, keep_days, progress).await;
+        let entry = by
+            .entry(Act::BackupMake)
+            .on(Object::new("instance", self.keys().instance_id()));
+        let entry = match &outcome {
+            Ok(done) => entry.new_value(json!({
+                "to": done.path.display().to_string(),
+                "bytes": done.bytes,
+                "records": done.records,
+            })),
+            Err(_) => entry.ended(Outcome::Failed),
+        };
+        let trail = Trail::new(self.0.db.clone(), self.0.keys.clone(), self.0.clock.clone());
+        // A full disk must not hide how the backup went.
+        if let Err(error) = trail.append(entry).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the trail could not be written"
+            );
+        }
         self.remember(&outcome).await?;
         outcome
     }

@@ -6,6 +6,7 @@
 //! Results go to standard output, logs to standard error.
 
 mod admin;
+mod audit;
 mod backup;
 mod demo;
 mod doctor;
@@ -47,6 +48,7 @@ enum Verb {
     Serve(serve::Arguments),
     Demo(demo::Arguments),
     Admin(admin::Arguments),
+    Audit(audit::Arguments),
     Backup(backup::BackupArguments),
     Restore(backup::RestoreArguments),
     /// Print the OpenAPI 3.1 document of the REST API
@@ -166,6 +168,7 @@ async fn act(verb: Verb) -> Result<(), Failure> {
         Verb::Serve(arguments) => serve::run(arguments).await,
         Verb::Demo(arguments) => Box::pin(demo::run(arguments)).await,
         Verb::Admin(arguments) => admin::run(arguments).await,
+        Verb::Audit(arguments) => audit::run(arguments).await,
         Verb::Backup(arguments) => Box::pin(backup::backup(arguments)).await,
         Verb::Restore(arguments) => Box::pin(backup::restore(arguments)).await,
         Verb::Openapi => {

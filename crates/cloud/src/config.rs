@@ -81,6 +81,8 @@ pub struct Sessions {
     pub attempts_per_source: u32,
     /// How long until there is one attempt more.
     pub attempt_every_s: u32,
+    /// Requests a minute of each API key and service account.
+    pub key_requests_per_minute: u32,
     /// Whether operators and administrators may do without a second factor. No key of the file: only the demo, whose
     /// data are made up, sets it.
     pub second_factor_optional: bool,
@@ -151,6 +153,7 @@ impl Default for Sessions {
             attempts_per_source: 50,
             attempt_every_s: 30,
             second_factor_optional: false,
+            key_requests_per_minute: 600,
         }
     }
 }
@@ -316,6 +319,11 @@ impl Config {
             "sessions.attempt_every_s",
             1..=3_600,
             &mut sessions.attempt_every_s,
+        );
+        reader.number(
+            "sessions.key_requests_per_minute",
+            1..=1_000_000,
+            &mut sessions.key_requests_per_minute,
         );
         reader.table("space");
         reader.number(

@@ -3,12 +3,15 @@
 //! Owns the file `catalogue.db` in the data folder, its migrations and the table `setting`. Promises that whoever holds
 //! a [`Db`] sees the newest schema. Knows no other table: each room owns its own statements.
 
+mod remembered;
+
 use std::ops::Deref;
 use std::path::Path;
 
 use fieldkeep_store::sql::{Database, DatabaseKey, Migration};
 
-pub use fieldkeep_store::sql::{Row, SqlError, Transaction, Value};
+pub use fieldkeep_store::sql::{Row, SqlError, State, Transaction, Value};
+pub use remembered::Remembered;
 
 /// The catalogue's file in the data folder.
 pub const FILE: &str = "catalogue.db";
@@ -24,8 +27,16 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/catalogue/0002_retention.sql"),
     },
     Migration {
+        number: 3,
+        sql: include_str!("../migrations/catalogue/0003_trail.sql"),
+    },
+    Migration {
         number: 4,
         sql: include_str!("../migrations/catalogue/0004_people.sql"),
+    },
+    Migration {
+        number: 5,
+        sql: include_str!("../migrations/catalogue/0005_service.sql"),
     },
 ];
 

@@ -108,7 +108,8 @@ struct Inner {
     keys: Keys,
     clock: Clock,
     pki: Pki,
-    contacts: Mutex<HashMap<DeviceId, Contact>>,
+    /// Boxed, because half of a table's places may be empty.
+    contacts: Mutex<HashMap<DeviceId, Box<Contact>>>,
     budgets: Mutex<HashMap<DeviceId, log::Budget>>,
 }
 
@@ -178,7 +179,7 @@ impl Fleet {
         let mut stored = self.stored_contacts(grant.project()).await?;
         let held = |device| {
             let contacts = self.contacts();
-            contacts.get(&device).cloned()
+            contacts.get(&device).map(|contact| Contact::clone(contact))
         };
         Ok(devices
             .into_iter()

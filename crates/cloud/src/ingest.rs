@@ -20,7 +20,8 @@ pub(crate) mod tests;
 
 use std::sync::Arc;
 
-use fieldkeep_protocol::DeviceId;
+use fieldkeep_protocol::{DeviceId, ProjectId};
+use std::net::IpAddr;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast::error::RecvError;
 
@@ -30,6 +31,7 @@ use crate::pki::{Peer, Pki, Refused};
 use crate::projects::Projects;
 use crate::series::Series;
 use crate::telemetry::Sparing;
+use crate::trail::{Act, Entry, Origin, Outcome, Who};
 
 use live::{Cut, Live};
 use quota::Quota;
@@ -70,14 +72,15 @@ impl Ingest {
         }))
     }
 
-    /// Speaks MQTT on a connection until it ends, or until `stop` returns.
-    pub async fn mqtt(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    /// Speaks MQTT on a connection until it ends, or until `stop` returns. The stream is handed through several futures, each
+    /// of which has room for it: it should be small.
+    pub fn mqtt<'a>(
+        &'a self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'a,
         peer: Peer,
-        stop: impl Future<Output = ()> + Send,
-    ) {
-        session::run(&self.0, stream, peer, stop).await;
+        stop: impl Future<Output = ()> + Send + 'a,
+    ) -> impl Future<Output = ()> + Send + 'a {
+        session::run(&self.0, stream, peer, Box::pin(stop))
     }
 
     /// The routes of the device listener: enrolment, renewal, exchange. Every request must carry its [`Peer`] as an extension.
@@ -110,8 +113,24 @@ impl Inner {
         self.lines.may_log(self.clock.elapsed())
     }
 
+    /// Notes in the trail that something was refused: to a device where it is certain which, else to nobody.
+    fn note(
+        &self,
+        address: Option<IpAddr>,
+        device: Option<(ProjectId, DeviceId)>,
+        code: &'static str,
+    ) {
+        let origin = Origin::new(address, None);
+        let who = device.map_or_else(Who::nobody, |(_, device)| Who::device(device));
+        let project = device.map(|(project, _)| project);
+        let entry =
+            Entry::new(project, who, &origin, Act::DeviceRefuse).ended(Outcome::Refused(code));
+        self.projects.trail().note(entry);
+    }
+
     /// Logs that a connection was turned away: for the operator, and for the device's people where it is known.
     async fn turned_away(&self, peer: &Peer, refused: &Refused) {
+        self.note(Some(peer.address.ip()), refused.device(), refused.code());
         if let Some(unlogged) = self.may_log() {
             let device = refused.device().map(|(_, device)| device.to_string());
             tracing::warn!(

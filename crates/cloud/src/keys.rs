@@ -33,7 +33,7 @@ pub use keyring::InstanceId;
 pub use master::{MasterKey, MasterKeyId, default_path};
 pub use recovery::{KeySnapshot, Restored};
 pub use sealing::{SealingKey, Unsealable};
-pub use start::{UNFINISHED, is_started};
+pub use start::{CLOSED, UNFINISHED, is_started};
 
 /// Why keys cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -191,6 +191,13 @@ impl Keys {
             )
             .await?;
         self.project(project).await
+    }
+
+    /// How many changes of this process to the keys there were: what was opened with a key is to be forgotten when this is
+    /// another number. Only the server's process destroys keys.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.0.database.ended()
     }
 
     /// Destroys a project's key: all that it sealed, here and in the store, is unreadable from then on.

@@ -17,3 +17,4 @@ pub mod series;
 pub mod serve;
 pub mod space;
 pub mod telemetry;
+pub mod trail;

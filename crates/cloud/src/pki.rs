@@ -11,6 +11,7 @@ mod csr;
 mod device;
 mod enrolment;
 mod profile;
+mod proven;
 mod server_certificate;
 mod session;
 mod throttle;
@@ -20,6 +21,7 @@ mod watch;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use rustls::crypto::aws_lc_rs;
@@ -32,6 +34,7 @@ use tokio::sync::broadcast;
 use crate::clock::Clock;
 use crate::db::{Db, SqlError};
 use crate::keys::{Keys, KeysError, Unsealable};
+use crate::trail::{Trail, TrailError};
 
 pub use claim::{Claim, ClaimLine, NewClaim};
 pub use csr::CsrFault;
@@ -82,6 +85,15 @@ pub enum PkiError {
     Sql(#[from] SqlError),
 }
 
+impl From<TrailError> for PkiError {
+    fn from(error: TrailError) -> Self {
+        match error {
+            TrailError::Sql(error) => Self::Sql(error),
+            TrailError::Keys(error) => Self::Keys(error),
+        }
+    }
+}
+
 /// Where devices reach this cloud, as `host:port` with the name they must use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
@@ -102,8 +114,10 @@ struct Inner {
     devices: authority::Branch,
     server: authority::Branch,
     verifier: Arc<Verifier>,
+    trail: Trail,
     throttle: Mutex<throttle::Throttle>,
     changes: broadcast::Sender<fieldkeep_protocol::DeviceId>,
+    changes_told: AtomicU64,
 }
 
 impl std::fmt::Debug for Pki {
@@ -123,6 +137,8 @@ impl Pki {
             clock.clone(),
         )?;
         let (changes, _) = broadcast::channel(1_024);
+        // Only for entries that go with a change: the desk for notes is the one of `access`.
+        let trail = Trail::new(db.clone(), keys.clone(), clock.clone());
         Ok(Self(Arc::new(Inner {
             db,
             keys,
@@ -130,8 +146,10 @@ impl Pki {
             devices,
             server,
             verifier: Arc::new(verifier),
+            trail,
             throttle: Mutex::default(),
             changes,
+            changes_told: AtomicU64::new(0),
         })))
     }
 
@@ -158,7 +176,10 @@ impl Pki {
             verifier: Arc::clone(&self.0.verifier),
             mandatory,
         });
-        tls(verifier, certificate, protocols)
+        let mut config = tls(verifier, certificate, protocols)?;
+        // A device has one connection at a time, and a ticket carries its certificates.
+        config.send_tls13_tickets = 1;
+        Ok(config)
     }
 
     /// TLS for the listener of people and services: 1.3 only, and never asks for a client certificate.

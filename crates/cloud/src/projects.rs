@@ -8,6 +8,7 @@
 mod channels;
 mod deployments;
 mod elements;
+mod legacy;
 mod locations;
 mod retention;
 mod text;
@@ -15,19 +16,24 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use fieldkeep_protocol::{DeploymentId, ProjectId, Timestamp};
+use std::sync::Arc;
+
+use fieldkeep_protocol::{DeploymentId, ElementId, ProjectId, Timestamp};
+use serde_json::json;
 
 use crate::access::{
     Access, Admin, Failure, Grant, Locations, OperatorGrant, Read, Role, SignedIn, System,
-    make_administrator,
 };
 use crate::clock::Clock;
-use crate::db::{Db, Row, SqlError};
+use crate::db::{Db, Remembered, Row, SqlError};
 use crate::keys::{Keys, KeysError, SealingKey, Unsealable, new_id};
+use crate::trail::{Act, Trail, TrailError};
 
 pub use channels::{Bound, ChannelDescription, DeviceChannels, Mismatch, NewElementOf};
+use deployments::Fed;
 pub use deployments::{Deployment, NewDeployment};
 pub use elements::{Element, ElementChange, ElementKind, NewElement, ValueKind};
+pub use legacy::{LegacyIds, LegacyObject};
 pub use locations::{Location, LocationChange, NewLocation, Place};
 pub use retention::{Hold, Keeping, Policy, ProjectRetention, Retention};
 pub use text::Invalid;
@@ -155,6 +161,19 @@ pub struct Projects {
     keys: Keys,
     clock: Clock,
     access: Access,
+    fed: Arc<Remembered<(ProjectId, ElementId), Fed>>,
+}
+
+/// Elements whose sources are remembered at most, some hundred bytes each.
+const REMEMBERED: usize = 65_536;
+
+impl From<TrailError> for ProjectsError {
+    fn from(error: TrailError) -> Self {
+        match error {
+            TrailError::Sql(error) => Self::Sql(error),
+            TrailError::Keys(error) => Self::Keys(error),
+        }
+    }
 }
 
 impl Projects {
@@ -165,7 +184,13 @@ impl Projects {
             keys,
             clock,
             access,
+            fed: Arc::new(Remembered::new(REMEMBERED)),
         }
+    }
+
+    /// The instance's trail, for doors that work with projects.
+    pub(crate) fn trail(&self) -> &Trail {
+        self.access.trail()
     }
 
     /// Makes a project; the person who does becomes its administrator.
@@ -193,7 +218,18 @@ impl Projects {
                 ],
             )
             .await?;
-        make_administrator(&mut transaction, id, by.actor(), created).await?;
+        let entry = by
+            .entry(Act::ProjectCreate)
+            .on(id)
+            .new_value(json!({ "name": name, "zone": zone }));
+        let trail = self.access.trail();
+        trail
+            .write(&mut transaction, entry.clone().in_project(id))
+            .await?;
+        trail.write(&mut transaction, entry).await?;
+        self.access
+            .make_administrator(&mut transaction, by, id, created)
+            .await?;
         transaction.commit().await?;
         tracing::info!(project.id = %id, by = %by.actor(), "project created");
         Ok(Project {
@@ -268,6 +304,7 @@ impl Projects {
     ) -> Result<Project, ProjectsError> {
         whole(grant.locations())?;
         let mut project = self.project(grant.project()).await?;
+        let old = told(&project);
         if let Some(name) = &change.name {
             text::name("name", name)?.clone_into(&mut project.name);
         }
@@ -276,7 +313,8 @@ impl Projects {
         }
         let key = self.key(project.id).await?;
         let id = project.id.as_bytes();
-        self.db
+        let mut transaction = self.db.begin().await?;
+        transaction
             .execute(
                 "UPDATE project SET name_sealed = $2, zone = $3 WHERE id = $1",
                 &[
@@ -286,6 +324,13 @@ impl Projects {
                 ],
             )
             .await?;
+        let entry = grant
+            .entry(Act::ProjectChange)
+            .on(project.id)
+            .old(old)
+            .new_value(told(&project));
+        self.access.trail().write(&mut transaction, entry).await?;
+        transaction.commit().await?;
         Ok(project)
     }
 
@@ -310,6 +355,11 @@ impl Projects {
     async fn key(&self, project: ProjectId) -> Result<SealingKey, ProjectsError> {
         Ok(self.keys.project(project).await?)
     }
+}
+
+/// A project as the trail tells it.
+fn told(project: &Project) -> serde_json::Value {
+    json!({ "name": project.name, "zone": project.zone })
 }
 
 /// Sums the counts of rows (location, count) that are in reach.

@@ -13,17 +13,19 @@ mod live;
 mod table;
 mod width;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use fieldkeep_protocol::{DeviceId, ElementId, Epoch, Timestamp};
+use fieldkeep_protocol::{DeviceId, ElementId, Epoch, ProjectId, Timestamp};
 use fieldkeep_store::{
     AppendError, Bucket, Buckets, ChannelsReceipt, ClockError, Completeness, Cursor, EpochLedger,
-    Gap, Origin, Outline, Page, Point, QuarantineState, Quarantined, Receipt, Source, Store,
-    StoreError, TimeRange, Totals,
+    Gap, Origin, Page, Point, QuarantineState, Quarantined, Receipt, Source, Store, StoreError,
+    TimeRange, Totals,
 };
 use futures_util::Stream;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use crate::access::{Access, Denied, Grant, Read, Session};
 use crate::clock::Clock;
@@ -93,7 +95,11 @@ pub struct Series {
     access: Access,
     clock: Clock,
     due: Arc<Notify>,
+    cores: usize,
 }
+
+/// Elements that are worth a task of their own.
+const GROUP: usize = 64;
 
 impl fmt::Debug for Series {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -113,6 +119,7 @@ impl Series {
             access,
             clock,
             due: Arc::new(Notify::new()),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
 
@@ -251,7 +258,13 @@ impl Series {
         range: TimeRange,
         wanted: usize,
     ) -> Result<Vec<Buckets>, SeriesError> {
-        let (_, outlines) = self.outlines(grant, elements, range, wanted, 0).await?;
+        let sources = self.sources_of(grant, elements).await?;
+        let sources: Vec<&[Source]> = sources.iter().map(AsRef::as_ref).collect();
+        let width_us = width::bucket_width_us(range.from.as_micros(), range.to.as_micros(), wanted);
+        let outlines = self
+            .store
+            .outlines(grant.project(), &sources, range, width_us, 0)
+            .await?;
         Ok(outlines
             .into_iter()
             .map(|outline| outline.buckets)
@@ -289,16 +302,58 @@ impl Series {
     }
 
     /// Elements over a range with at most `wanted` values each: the points themselves where there are no more, else
-    /// buckets that lose no excursion. What they have in common is read once.
-    pub async fn draw(
+    /// buckets that lose no excursion. What they have in common is read once. `show` gets them group by group, in their
+    /// order; the groups of many elements are worked on at the same time.
+    pub async fn draw<T: Send + 'static>(
         &self,
         grant: &Grant<'_, Read>,
         elements: &[ElementId],
         range: TimeRange,
         wanted: usize,
+        show: fn(&[ElementId], Vec<Drawn>) -> T,
+    ) -> Result<Vec<T>, SeriesError> {
+        let sources = self.sources_of(grant, elements).await?;
+        let project = grant.project();
+        let groups = (elements.len() / GROUP).clamp(1, self.cores);
+        let each = elements.len().div_ceil(groups).max(1);
+        let mut tasks = JoinSet::new();
+        let mut shown = BTreeMap::new();
+        for (place, (elements, sources)) in
+            elements.chunks(each).zip(sources.chunks(each)).enumerate()
+        {
+            let (series, sources, elements) = (self.clone(), sources.to_vec(), elements.to_vec());
+            let group = async move {
+                let drawn = series.drawn(project, &sources, range, wanted).await?;
+                Ok::<_, SeriesError>(show(&elements, drawn))
+            };
+            if groups == 1 {
+                shown.insert(place, Box::pin(group).await?);
+            } else {
+                tasks.spawn(async move { (place, group.await) });
+            }
+        }
+        while let Some(done) = tasks.join_next().await {
+            match done {
+                Ok((place, group)) => shown.insert(place, group?),
+                // Only a panic ends one early, and it is this one's.
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            };
+        }
+        Ok(shown.into_values().collect())
+    }
+
+    async fn drawn(
+        &self,
+        project: ProjectId,
+        sources: &[Arc<[Source]>],
+        range: TimeRange,
+        wanted: usize,
     ) -> Result<Vec<Drawn>, SeriesError> {
-        let (width_us, outlines) = self
-            .outlines(grant, elements, range, wanted, wanted)
+        let sources: Vec<&[Source]> = sources.iter().map(AsRef::as_ref).collect();
+        let width_us = width::bucket_width_us(range.from.as_micros(), range.to.as_micros(), wanted);
+        let outlines = self
+            .store
+            .outlines(project, &sources, range, width_us, wanted)
             .await?;
         let drawn = outlines.into_iter().map(|outline| match outline.few {
             Some(page) => Drawn::Points {
@@ -312,24 +367,6 @@ impl Series {
             },
         });
         Ok(drawn.collect())
-    }
-
-    async fn outlines(
-        &self,
-        grant: &Grant<'_, Read>,
-        elements: &[ElementId],
-        range: TimeRange,
-        wanted: usize,
-        few: usize,
-    ) -> Result<(i64, Vec<Outline>), SeriesError> {
-        let sources = self.sources_of(grant, elements).await?;
-        let sources: Vec<&[Source]> = sources.iter().map(Vec::as_slice).collect();
-        let width_us = width::bucket_width_us(range.from.as_micros(), range.to.as_micros(), wanted);
-        let outlines = self
-            .store
-            .outlines(grant.project(), &sources, range, width_us, few)
-            .await?;
-        Ok((width_us, outlines))
     }
 
     /// The newest point of an element.
@@ -448,7 +485,7 @@ impl Series {
         &self,
         grant: &Grant<'_, Read>,
         elements: &[ElementId],
-    ) -> Result<Vec<Vec<Source>>, SeriesError> {
+    ) -> Result<Vec<Arc<[Source]>>, SeriesError> {
         let sources = self.projects.sources_of(grant, elements).await;
         let sources = sources.map_err(SeriesError::Projects)?.into_iter();
         sources
@@ -460,7 +497,7 @@ impl Series {
         &self,
         grant: &Grant<'_, Read>,
         element: ElementId,
-    ) -> Result<Vec<Source>, SeriesError> {
+    ) -> Result<Arc<[Source]>, SeriesError> {
         self.projects
             .sources(grant, element)
             .await

@@ -44,6 +44,11 @@ pub enum ServeError {
     /// There is no instance in the folder.
     #[error("{} holds no Fieldkeep data: give the right folder with --data DIR, or start `fieldkeep serve` on it once", .0.display())]
     NoData(PathBuf),
+    /// It was restored, and nobody has opened it since.
+    #[error("{} was restored from a backup and is closed: nobody gets in, and loggers keep what they have. Make sure that the \
+             instance it stands for runs no more, then open it with `fieldkeep admin open --data {} --master-key FILE`",
+            .0.display(), .0.display())]
+    Closed(PathBuf),
     /// Another server holds the folder.
     #[error("another fieldkeep already serves {}: stop it first", .0.display())]
     Busy(PathBuf),
@@ -98,6 +103,7 @@ impl ServeError {
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::NoData(_)
+            | Self::Closed(_)
             | Self::NoKeyPlace
             | Self::Keys(_)
             | Self::Listen { .. }
@@ -268,6 +274,24 @@ impl Server {
         Ok(given?)
     }
 
+    /// Lets people and devices in to a restored instance; answers whether it was closed.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open): an instance that does not open stays closed.
+    pub async fn admit(config: &Config, clock: Clock) -> Result<bool, ServeError> {
+        if !keys::is_started(&config.data) {
+            return Err(ServeError::NoData(config.data.clone()));
+        }
+        open_and_close(config, clock).await?;
+        let path = config.data.join(keys::CLOSED);
+        let removed = match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            removed => removed.and_then(|()| File::open(&config.data)?.sync_all()),
+        };
+        removed.map_err(|source| ServeError::Write { path, source })?;
+        Ok(true)
+    }
+
     /// Puts the copies from before an upgrade in the place of databases that are too new for this program; answers which
     /// files. No server may run.
     ///
@@ -306,13 +330,12 @@ impl Server {
 }
 
 async fn open_store(config: &Config, base: &Base, key: DatabaseKey) -> Result<Store, ServeError> {
+    let path = config.data.join("series.db");
     let options = fieldkeep_store::Options {
-        path: config.data.join("series.db"),
-        key,
-        keys: Arc::new(base.keys.clone()),
         commit_window: COMMIT_WINDOW,
         commit_batches: COMMIT_BATCHES,
         settle: SETTLE,
+        ..fieldkeep_store::Options::new(path, key, Arc::new(base.keys.clone()))
     };
     Ok(Store::open(options).await?)
 }

@@ -93,6 +93,10 @@ ids! {
     PasskeyId = "pky";
     /// An invitation into a project.
     InvitationId = "inv";
+    /// A service account of a project.
+    ServiceId = "svc";
+    /// A credential of a service account.
+    CredentialId = "crd";
 }
 
 impl DeviceId {

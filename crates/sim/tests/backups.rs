@@ -94,6 +94,10 @@ async fn a_restored_cloud_has_the_backup_and_gets_the_rest_from_the_journal() ->
 
     // In the place of the old one: the logger knows its addresses and its authority.
     scene.cloud = scene.cloud.moved(&new);
+    let refusal = scene.cloud.start().await.expect_err("closed").to_string();
+    ensure!(refusal.contains("fieldkeep admin open"), "{refusal}");
+    let opened = scene.cloud.admin(&["open"]).await?;
+    assert_eq!(opened["was_closed"], true);
     scene.cloud.start().await?;
     assert_eq!(
         scene.points(&element).await?,
@@ -189,6 +193,7 @@ async fn a_restore_that_is_killed_is_never_served_and_the_next_one_clears_it() -
     assert_eq!(again.code, Some(2), "{}", again.error);
     assert!(again.error.contains("empty"), "{}", again.error);
     scene.cloud = scene.cloud.moved(&place);
+    scene.cloud.admin(&["open"]).await?;
     scene.cloud.start().await?;
     let element = scene.element("level").await;
     assert_eq!(scene.points(&element).await?, counted(FILLED));

@@ -1,7 +1,8 @@
 //! How many durable batches a second the store takes, against an append-only file on the same disk in the same run.
 //!
 //! Batches are 60 records of 10 channels. Both sides decode, hash and encrypt each batch and sync 256 of them at a time;
-//! the file is the bound that no database can beat. `append_rate [BATCHES]`, 25,600 by default.
+//! the file is the bound that no database can beat. `append_rate [BATCHES [RECORDS]]`: 25,600 batches by default, and
+//! another number of records in each.
 
 use std::error::Error;
 use std::fs::File;
@@ -19,9 +20,8 @@ use tokio::task::JoinSet;
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const DEVICES: u16 = 256;
-const RECORDS: usize = 60;
+const RECORDS: u32 = 60;
 const CHANNELS: u16 = 10;
-const POINTS: f64 = 600.0;
 const START: i64 = 1_767_225_600_000_000;
 
 struct Keeper;
@@ -37,21 +37,25 @@ async fn main() -> Outcome<()> {
     let most: u32 = std::env::args()
         .nth(1)
         .map_or(Ok(25_600), |text| text.parse())?;
+    let records: u32 = std::env::args()
+        .nth(2)
+        .map_or(Ok(RECORDS), |text| text.parse())?;
+    let points = f64::from(records) * f64::from(CHANNELS);
     let each = most / u32::from(DEVICES);
     let journals: Vec<Vec<Vec<u8>>> = (0..DEVICES)
-        .map(|device| journal(device, each))
+        .map(|device| journal(device, each, records))
         .collect::<Outcome<_>>()?;
     let batches = f64::from(each) * f64::from(DEVICES);
     let bytes: usize = journals.iter().flatten().map(Vec::len).sum();
     #[expect(clippy::cast_precision_loss, reason = "a printed figure")]
     let size = bytes as f64 / batches;
     println!(
-        "{batches} batches of {POINTS} points, {size:.0} bytes each ({:.3} bytes a point)",
-        size / POINTS
+        "{batches} batches of {points} points, {size:.0} bytes each ({:.3} bytes a point)",
+        size / points
     );
 
     let folder = tempfile::tempdir()?;
-    let bound = measure("append-only file", batches, async {
+    let bound = measure("append-only file", (batches, points), async {
         append_file(folder.path(), &journals)
     })
     .await?;
@@ -62,13 +66,13 @@ async fn main() -> Outcome<()> {
     );
     let store = Store::open(options).await?;
     let journals = Arc::new(journals);
-    let stored = measure("store", batches, append_store(&store, &journals)).await?;
+    let stored = measure("store", (batches, points), append_store(&store, &journals)).await?;
     store.close().await;
     #[expect(clippy::cast_precision_loss, reason = "a printed figure")]
     let file = std::fs::metadata(folder.path().join("series.db"))?.len() as f64;
     println!(
         "{:.3} bytes a point on disk after the log is folded in",
-        file / batches / POINTS
+        file / batches / points
     );
     println!(
         "ratio to the append-only file: wall {:.2}, CPU {:.2}",
@@ -140,7 +144,7 @@ fn append_file(folder: &std::path::Path, journals: &[Vec<Vec<u8>>]) -> Outcome<(
 /// Batches a second, by wall and by CPU time.
 async fn measure(
     name: &str,
-    batches: f64,
+    (batches, points): (f64, f64),
     work: impl Future<Output = Outcome<()>>,
 ) -> Outcome<(f64, f64)> {
     #[expect(
@@ -157,7 +161,7 @@ async fn measure(
         "{name}: {:.0} batches/s, {:.0} per CPU-second, {:.2} M points/s",
         rates.0,
         rates.1,
-        rates.0 * POINTS / 1e6
+        rates.0 * points / 1e6
     );
     Ok(rates)
 }
@@ -179,16 +183,16 @@ fn cpu_time() -> Outcome<Duration> {
 }
 
 /// Chained batches of slow random walks with 0 to 3 decimals.
-fn journal(device: u16, batches: u32) -> Outcome<Vec<Vec<u8>>> {
+fn journal(device: u16, batches: u32, records: u32) -> Outcome<Vec<Vec<u8>>> {
     let mut chance = u64::from(device) + 1;
     let mut walks = vec![0i64; usize::from(CHANNELS)];
     let mut prev = [0; 32];
     let mut journal = Vec::new();
     let mut out = vec![0; 65_536];
     for number in 0..batches {
-        let first = u64::from(number) * RECORDS as u64;
+        let first = u64::from(number) * u64::from(records);
         let times: Vec<i64> = (first..)
-            .take(RECORDS)
+            .take(records as usize)
             .map(|record| START + record.cast_signed() * 60_000_000)
             .collect();
         let mut columns = Vec::new();
@@ -197,7 +201,7 @@ fn journal(device: u16, batches: u32) -> Outcome<Vec<Vec<u8>>> {
                 .get(channel % 4)
                 .copied()
                 .unwrap_or(1.0);
-            let cells: Vec<Cell> = (0..RECORDS)
+            let cells: Vec<Cell> = (0..records)
                 .map(|_| {
                     chance ^= chance << 13;
                     chance ^= chance >> 7;
@@ -217,7 +221,7 @@ fn journal(device: u16, batches: u32) -> Outcome<Vec<Vec<u8>>> {
         let header = Header {
             epoch: Epoch(1),
             first,
-            count: 60,
+            count: records,
             prev,
             boot: 1,
             ticks_us: first * 60_000_000,

@@ -1,5 +1,5 @@
 //! What a layout of the `batch` table costs, alone: the same groups of 256 batches through the same SQL layer, encrypted by
-//! SQLCipher and synced, into tables with the indexes of today, with fewer, and as one packed row a commit. Nothing
+//! SQLCipher and synced, into tables with one index or another, with none, and as one packed row a commit. Nothing
 //! is decoded, judged or sealed here. `layouts [GROUPS]`, 200 by default.
 
 use std::error::Error;
@@ -12,6 +12,8 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 const GROUP: i64 = 256;
 /// A batch of 60 records of 10 channels, sealed.
 const PAYLOAD: usize = 397;
+/// A single record.
+const RECORD_PAYLOAD: usize = 80;
 const INSERT: &str = "INSERT INTO batch (id, project, stream, first, count, branch, hash, prev, from_us, span_us, \
                       received_us, revision, held, key_id, counter, payload) VALUES";
 
@@ -27,70 +29,69 @@ macro_rules! table {
     };
 }
 
+const NONE: &str = table!("");
 const RECORD: &str =
     table!("CREATE UNIQUE INDEX batch_record ON batch (project, stream, first, branch);");
-const TODAY: &str = table!(
+const BOTH: &str = table!(
     "CREATE UNIQUE INDEX batch_record ON batch (project, stream, first, branch); \
      CREATE INDEX batch_time ON batch (project, stream, held, from_us, span_us, first, count, branch);"
 );
-const NONE: &str = table!("");
+const HOUR: &str = table!(
+    "CREATE INDEX batch_day ON batch (project, (CASE WHEN held THEN -1 ELSE from_us / 3600000000 END), stream, \
+     from_us, span_us, first, count, branch, held);"
+);
+const DAY: &str = table!(
+    "CREATE INDEX batch_day ON batch (project, (CASE WHEN held THEN -1 ELSE from_us / 86400000000 END), stream, \
+     from_us, span_us, first, count, branch, held);"
+);
+const NARROW: &str = table!(
+    "CREATE INDEX batch_day ON batch (project, (CASE WHEN held THEN -1 ELSE from_us / 86400000000 END), stream, from_us);"
+);
+
+struct Layout {
+    name: &'static str,
+    schema: &'static str,
+    packed: bool,
+}
+
+const LAYOUTS: [Layout; 7] = [
+    layout("no index", NONE, false),
+    layout("by record number", RECORD, false),
+    layout("by record number, and by time: covering", BOTH, false),
+    layout("by hour, covering", HOUR, false),
+    layout("by day, covering (today)", DAY, false),
+    layout("by day", NARROW, false),
+    layout("one packed row a commit, no index", NONE, true),
+];
+
+const fn layout(name: &'static str, schema: &'static str, packed: bool) -> Layout {
+    Layout {
+        name,
+        schema,
+        packed,
+    }
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Outcome<()> {
     let groups: i64 = std::env::args()
         .nth(1)
         .map_or(Ok(200), |text| text.parse())?;
-    for (name, schema, streams, payload, packed) in [
-        (
-            "row a batch, both indexes (today)",
-            TODAY,
-            256,
-            PAYLOAD,
-            false,
-        ),
-        (
-            "row a batch, no covering index",
-            RECORD,
-            256,
-            PAYLOAD,
-            false,
-        ),
-        ("row a batch, no index", NONE, 256, PAYLOAD, false),
-        ("one packed row a commit", NONE, 256, PAYLOAD, true),
-        (
-            "row a batch, both indexes, 8,192 devices",
-            TODAY,
-            8_192,
-            PAYLOAD,
-            false,
-        ),
-        (
-            "row a record (80 bytes), both indexes",
-            TODAY,
-            8_192,
-            80,
-            false,
-        ),
-        ("records packed, one row a commit", NONE, 8_192, 80, true),
-    ] {
-        measure(name, schema, groups, streams, payload, packed).await?;
+    for (streams, payload) in [(256, PAYLOAD), (8_192, PAYLOAD), (256, RECORD_PAYLOAD)] {
+        println!("{streams} devices, payloads of {payload} bytes");
+        for layout in &LAYOUTS {
+            measure(layout, groups, streams, payload).await?;
+        }
     }
     Ok(())
 }
 
-async fn measure(
-    name: &str,
-    schema: &'static str,
-    groups: i64,
-    streams: i64,
-    payload: usize,
-    packed: bool,
-) -> Outcome<()> {
+async fn measure(layout: &Layout, groups: i64, streams: i64, payload: usize) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("layout.db");
     let migrations = [Migration {
         number: 1,
-        sql: schema,
+        sql: layout.schema,
     }];
     let database = Database::open(&path, &DatabaseKey::new([2; 32]), &migrations).await?;
     // What is stored is cipher text: noise.
@@ -103,7 +104,7 @@ async fn measure(
     })
     .take(payload + 4_096)
     .collect();
-    let hash = [7; 32];
+    let print = [7; 8];
     #[expect(
         clippy::disallowed_methods,
         reason = "measuring is what this program is for"
@@ -115,7 +116,8 @@ async fn measure(
             let id = group * GROUP + number + 1;
             // A device's batches come in order, the devices in none.
             let stream = (id * 7_919) % streams;
-            let first = id / streams * 60;
+            let records: i64 = if payload == PAYLOAD { 60 } else { 1 };
+            let first = id / streams * records;
             let start = 1_767_225_600_000_000 + first * 60_000_000;
             let from = usize::try_from(id % 4_096).unwrap_or(0);
             [
@@ -123,12 +125,12 @@ async fn measure(
                 1i64.into(),
                 stream.into(),
                 first.into(),
-                60i64.into(),
+                records.into(),
                 0i64.into(),
-                (&hash).into(),
+                (&print).into(),
                 Value::Null,
                 start.into(),
-                3_540_000_000i64.into(),
+                ((records - 1) * 60_000_000).into(),
                 start.into(),
                 1i64.into(),
                 false.into(),
@@ -138,7 +140,7 @@ async fn measure(
             ]
         };
         let mut transaction = database.begin().await?;
-        if packed {
+        if layout.packed {
             // Payloads and about 60 bytes of head for each.
             let mut pack = Vec::new();
             for number in 0..GROUP {
@@ -166,7 +168,8 @@ async fn measure(
         std::fs::metadata(&path)?.len() as f64,
     );
     println!(
-        "{name}: {:.0}/s, {:.0} per CPU-second, {:.0} bytes each",
+        "{}: {:.0}/s, {:.0} per CPU-second, {:.0} bytes each",
+        layout.name,
         batches / wall,
         batches / cpu,
         file / batches

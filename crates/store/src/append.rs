@@ -14,11 +14,14 @@ use tokio::sync::oneshot;
 use crate::changes::{Cause, Waiting, record_change};
 use crate::cipher::{Kind, Sealed, Subject};
 use crate::cold::{Stale, mark_changed};
+use crate::days::day_of;
 use crate::devices::Device;
 use crate::error::{AppendError, StoreError};
-use crate::kept;
+use crate::feed::Stored;
+use crate::kept::{self, print};
 use crate::lanes::Closed;
 use crate::latest::{self, News};
+use crate::sql::Value;
 use crate::stamp::Timing;
 use crate::store::{Inner, Origin, Store};
 use crate::stream::{Committed, Pending, Place, Stream};
@@ -373,7 +376,7 @@ impl Inner {
                     first: header.first,
                     count: header.count,
                     branch,
-                    hash: arrival.hash,
+                    print: print(&arrival.hash),
                     prev: (!linked).then_some(header.prev),
                     from_us,
                     span_us: arrival.batch.max_time().as_micros().saturating_sub(from_us),
@@ -464,25 +467,48 @@ impl Inner {
     }
 
     async fn is_stored(&self, stream: &Stream, arrival: &Arrival<'_>) -> Result<bool, AppendError> {
+        let from_us = arrival.batch.min_time().as_micros();
+        let place: [Value<'_>; 3] = [
+            stream.identity.project.number.into(),
+            stream.identity.id.into(),
+            arrival.header.first.cast_signed().into(),
+        ];
+        let [project, id, number] = place;
+        // As sent, and held or not, which may have been judged otherwise when it came first.
+        let days = [day_of(false, from_us), day_of(true, from_us)].map(Value::from);
         let rows = self
             .database
             .fetch_all(
-                "SELECT hash FROM batch WHERE project = $1 AND stream = $2 AND first = $3",
-                &[
-                    stream.identity.project.number.into(),
-                    stream.identity.id.into(),
-                    arrival.header.first.cast_signed().into(),
-                ],
+                "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id, hash FROM hot \
+                 WHERE project = $1 AND stream = $2 AND first = $3 AND day IN ($4, $5) AND from_us = $6",
+                &[project, id, number, days[0], days[1], from_us.into()],
             )
             .await?;
-        for row in rows {
-            if row.bytes(0)? == arrival.hash {
+        let stamped = if rows.is_empty() {
+            // Its row may stand elsewhere, if it has other times now.
+            self.database
+                .fetch_all(
+                    "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id, hash \
+                     FROM batch WHERE id IN (SELECT batch FROM stamp WHERE project = $1 AND stream = $2) AND first = $3",
+                    &place,
+                )
+                .await?
+        } else {
+            Vec::new()
+        };
+        for row in rows.iter().chain(&stamped) {
+            if print(row.bytes(11)?) != print(&arrival.hash) {
+                continue;
+            }
+            // A payload that does not open any more says nothing against it.
+            let plain = self.open_batch(stream, Stored::from_row(row)?).await?;
+            if plain.is_none_or(|plain| plain == arrival.bytes) {
                 return Ok(true);
             }
         }
         let (first, count) = (arrival.header.first, arrival.header.count);
         let last = first + u64::from(count).saturating_sub(1);
-        Ok(kept::holds(&self.database, stream, first, last, &arrival.hash).await?)
+        Ok(kept::holds(&self.database, stream, first, last, print(&arrival.hash)).await?)
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::PoisonError;
 
 use fieldkeep_protocol::{DeviceId, ProjectId, Timestamp};
 
@@ -71,12 +72,7 @@ impl Store {
     /// What a reader that reads from now on will have seen: to be asked before the data.
     pub async fn revision(&self) -> Result<Revision, StoreError> {
         let batch = self.inner.settled();
-        let row = self
-            .inner
-            .database
-            .fetch_optional("SELECT coalesce(max(id), 0) FROM change", &[])
-            .await?;
-        let change = row.map_or(Ok(0), |row| row.i64(0))?;
+        let change = self.inner.newest_change().await?;
         Ok(Revision { batch, change })
     }
 
@@ -256,6 +252,31 @@ impl Inner {
         Ok(found)
     }
 
+    /// The highest id of a change, asked again after each transaction of this process. A change of another process would be
+    /// told once more, and never be missed.
+    async fn newest_change(&self) -> Result<i64, StoreError> {
+        let ended = self.database.ended();
+        let known = *self
+            .newest_change
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((then, change)) = known
+            && then == ended
+        {
+            return Ok(change);
+        }
+        let row = self
+            .database
+            .fetch_optional("SELECT coalesce(max(id), 0) FROM change", &[])
+            .await?;
+        let change = row.map_or(Ok(0), |row| row.i64(0))?;
+        *self
+            .newest_change
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some((ended, change));
+        Ok(change)
+    }
+
     /// Refuses a revision after which rows were removed, or that is ahead of this store.
     async fn still_told(
         &self,
@@ -294,7 +315,7 @@ impl Inner {
         let row = self
             .database
             .fetch_optional(
-                "SELECT (SELECT coalesce(max(id), 0) FROM batch), min(from_us), max(from_us + span_us) FROM batch \
+                "SELECT (SELECT coalesce(max(id), 0) FROM batch), min(from_us), max(from_us + span_us) FROM hot \
                  WHERE project = $1 AND stream = $2 AND held = false AND revision = $3",
                 &[
                     identity.project.number.into(),

@@ -139,8 +139,8 @@ impl Store {
             .inner
             .database
             .fetch_optional(
-                "SELECT (SELECT coalesce(sum((SELECT count(*) FROM batch WHERE batch.project = stream.project \
-                     AND batch.stream = stream.id AND held = true)), 0) FROM stream), \
+                "SELECT (SELECT coalesce(sum((SELECT count(*) FROM hot WHERE hot.project = stream.project \
+                     AND hot.stream = stream.id AND day = -1 AND held = true)), 0) FROM stream), \
                    (SELECT count(*) FROM proposal WHERE state = 0)",
                 &[],
             )
@@ -162,7 +162,7 @@ impl Inner {
             .database
             .fetch_all(
                 "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id, received_us \
-                 FROM batch WHERE project = $1 AND stream = $2 AND held = true ORDER BY branch, first LIMIT $3",
+                 FROM hot WHERE project = $1 AND stream = $2 AND day = -1 AND held = true ORDER BY branch, first LIMIT $3",
                 &[
                     stream.identity.project.number.into(),
                     stream.identity.id.into(),

@@ -1,16 +1,23 @@
 //! The cold tiers: points of one device by column, and their roll-ups.
 //!
 //! Owns the windows of time that chunks cover, the levels of roll-ups, the bytes of both, the worker that makes them
-//! (`work`, `device`, `choose`, `read`, `commit`), and the marks that it works off. Everything in `bytes`, `numbers`,
-//! `decimal`, `chunk` and `rollup` is pure: no I/O, no SQL. Decoding checks every count and offset, never panics, and
+//! (`work`, `device`, `choose`, `read`, `commit`), and the marks that it works off. Everything in `bits`, `bytes`,
+//! `numbers`, `decimal`, `chunk` and `rollup` is pure: no I/O, no SQL. Decoding checks every count and offset, never panics, and
 //! allocates no more than the input's length and the caps named here allow. Answers nobody: that is `tiers` and `sweep`.
 
+mod bits;
 mod bytes;
 mod choose;
 mod chunk;
 mod commit;
 mod decimal;
 mod device;
+#[cfg(any(test, feature = "fuzz"))]
+#[cfg_attr(
+    not(feature = "fuzz"),
+    expect(unreachable_pub, reason = "tests use it too, and reach it inside")
+)]
+pub mod fuzz;
 mod mark;
 mod numbers;
 mod read;
@@ -68,12 +75,15 @@ impl Length {
     /// From the shortest on.
     pub(crate) const ALL: [Self; 4] = [Self::Hour, Self::Day, Self::Week, Self::FourWeeks];
 
+    /// How long the longest is.
+    pub(crate) const LONGEST_US: i64 = 4 * WEEK_US;
+
     pub(crate) fn us(self) -> i64 {
         match self {
             Self::Hour => HOUR_US,
             Self::Day => DAY_US,
             Self::Week => WEEK_US,
-            Self::FourWeeks => 4 * WEEK_US,
+            Self::FourWeeks => Self::LONGEST_US,
         }
     }
 
@@ -115,9 +125,14 @@ impl Level {
         self.us() / 4
     }
 
+    /// How long the times of a stored row are.
+    pub(crate) fn row_us(self) -> i64 {
+        self.us() * ROW_BUCKETS
+    }
+
     /// The times of the stored row that holds an instant.
     pub(crate) fn row(self, time: i64) -> Window {
-        aligned(time, self.us() * ROW_BUCKETS)
+        aligned(time, self.row_us())
     }
 
     fn from_code(code: u8) -> Option<Self> {

@@ -236,8 +236,15 @@ impl Inner {
             for (first, last) in self.dropped(&stream).await? {
                 there.insert(first, last.saturating_sub(first).saturating_add(1));
             }
-            for (first, last) in there.holes(0, end, MOST_STRETCHES) {
-                if let (Some(from), Some(to)) = self.around(&stream, first, last).await? {
+            let holes = there.holes(0, end, MOST_STRETCHES);
+            if holes.is_empty() {
+                continue;
+            }
+            let breaks = self.breaks(&stream).await?;
+            for (first, last) in holes {
+                if let Some(around) = breaks.around(first, last) {
+                    unsent.push(around);
+                } else if let (Some(from), Some(to)) = self.around(&stream, first, last).await? {
                     unsent.push((from, to));
                 }
             }

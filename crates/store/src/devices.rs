@@ -180,7 +180,7 @@ impl Device {
         let learn = || async {
             let row = database
                 .fetch_optional(
-                    "SELECT max(from_us + span_us) FROM batch WHERE project = $1 AND held = false \
+                    "SELECT max(from_us + span_us) FROM hot WHERE project = $1 AND held = false \
                        AND stream IN (SELECT id FROM stream WHERE project = $1 AND device = $2)",
                     &[self.project.number.into(), self.id.as_bytes().into()],
                 )

@@ -71,6 +71,26 @@ impl Plan {
     }
 }
 
+/// Two rows next to each other between which record numbers are missing: the first number of each, the last instant of one
+/// and the first of the other.
+struct Break {
+    before: (u64, i64),
+    after: (u64, i64),
+}
+
+/// Where the readable record numbers of a stream do not go on, lowest first: one statement for many holes.
+pub(crate) struct Breaks(Vec<Break>);
+
+impl Breaks {
+    /// The last readable instant before some missing record numbers, and the first one after them, where they lie between
+    /// two rows.
+    pub(crate) fn around(&self, first: u64, last: u64) -> Option<(i64, i64)> {
+        let place = self.0.partition_point(|found| found.after.0 <= last);
+        let found = self.0.get(place).filter(|found| found.before.0 < first)?;
+        Some((found.before.1, found.after.1))
+    }
+}
+
 impl Inner {
     /// When the held batches and the dropped records of a stream were.
     async fn unread(&self, stream: &Stream) -> Result<Vec<(GapReason, Run)>, StoreError> {
@@ -85,7 +105,7 @@ impl Inner {
             let rows = self
                 .database
                 .fetch_all(
-                    "SELECT first, count, received_us FROM batch WHERE project = $1 AND stream = $2 AND held = true",
+                    "SELECT first, count, received_us FROM hot WHERE project = $1 AND stream = $2 AND day = -1 AND held = true",
                     &[stream.identity.project.number.into(), stream.identity.id.into()],
                 )
                 .await?;
@@ -113,8 +133,16 @@ impl Inner {
         } else {
             Vec::new()
         };
+        let breaks = match dropped.len() {
+            0 => Breaks(Vec::new()),
+            _ => self.breaks(stream).await?,
+        };
         for (first, last) in dropped {
-            if let (Some(from), Some(to)) = self.around(stream, first, last).await?
+            let around = match breaks.around(first, last) {
+                Some((from, to)) => (Some(from), Some(to)),
+                None => self.around(stream, first, last).await?,
+            };
+            if let (Some(from), Some(to)) = around
                 && from <= to
             {
                 runs.push((
@@ -128,6 +156,33 @@ impl Inner {
             }
         }
         Ok(runs)
+    }
+
+    /// The places in a stream where readable record numbers do not go on.
+    pub(crate) async fn breaks(&self, stream: &Stream) -> Result<Breaks, StoreError> {
+        let rows = self
+            .database
+            .fetch_all(
+                "SELECT before_first, before_to, first, from_us FROM (\
+                   SELECT first, from_us, lag(first) OVER (ORDER BY first) AS before_first, \
+                     lag(first + count) OVER (ORDER BY first) AS before_end, \
+                     lag(from_us + span_us) OVER (ORDER BY first) AS before_to \
+                   FROM hot WHERE project = $1 AND stream = $2 AND held = false) AS pairs \
+                 WHERE first > before_end ORDER BY first",
+                &[
+                    stream.identity.project.number.into(),
+                    stream.identity.id.into(),
+                ],
+            )
+            .await?;
+        let mut breaks = Vec::with_capacity(rows.len());
+        for row in rows {
+            breaks.push(Break {
+                before: (row.i64(0)?.cast_unsigned(), row.i64(1)?),
+                after: (row.i64(2)?.cast_unsigned(), row.i64(3)?),
+            });
+        }
+        Ok(Breaks(breaks))
     }
 
     /// The last readable instant before some record numbers, and the first one after them.
@@ -144,7 +199,7 @@ impl Inner {
         let before = self
             .database
             .fetch_optional(
-                "SELECT from_us + span_us FROM batch WHERE project = $1 AND stream = $2 AND first < $3 AND held = false \
+                "SELECT from_us + span_us FROM hot WHERE project = $1 AND stream = $2 AND first < $3 AND held = false \
                  ORDER BY first DESC LIMIT 1",
                 &[key.0, key.1, first.cast_signed().into()],
             )
@@ -152,7 +207,7 @@ impl Inner {
         let after = self
             .database
             .fetch_optional(
-                "SELECT from_us FROM batch WHERE project = $1 AND stream = $2 AND first > $3 AND held = false \
+                "SELECT from_us FROM hot WHERE project = $1 AND stream = $2 AND first > $3 AND held = false \
                  ORDER BY first LIMIT 1",
                 &[key.0, key.1, last.cast_signed().into()],
             )

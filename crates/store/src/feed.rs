@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use fieldkeep_protocol::Timestamp;
 
+use crate::days::day;
 use crate::error::StoreError;
 use crate::projects::Project;
 use crate::spans::{Span, Spans};
@@ -324,11 +325,11 @@ async fn stretch_rows(
     let [from_us, span_us, first, count, branch] = after;
     let rows = database
         .fetch_all(
-            "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id FROM batch \
-             WHERE project = $1 AND stream = $2 AND held = false \
+            "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id FROM hot \
+             WHERE project = $1 AND stream = $2 AND day >= $14 AND day <= $15 AND held = false \
                AND (from_us, span_us, first, count, branch) > ($3, $4, $5, $6, $7) \
                AND from_us < $8 AND from_us + span_us >= $9 AND id <= $11 AND received_us <= $12 AND (stamp IS NULL OR $13) \
-             ORDER BY from_us, span_us, first, count, branch LIMIT $10",
+             ORDER BY day, from_us, span_us, first, count, branch LIMIT $10",
             &[
                 identity.project.number.into(),
                 identity.id.into(),
@@ -343,6 +344,8 @@ async fn stretch_rows(
                 bounds.id.into(),
                 bounds.received_us.into(),
                 bounds.stamped.into(),
+                day(from_us).into(),
+                day(to).into(),
             ],
         )
         .await?;
@@ -366,11 +369,11 @@ async fn around_damage(
     // All these columns are in one index.
     let found = database
         .fetch_optional(
-            "SELECT first, count, branch, from_us, span_us, id FROM batch \
-             WHERE project = $1 AND stream = $2 AND held = false \
+            "SELECT first, count, branch, from_us, span_us, id FROM hot \
+             WHERE project = $1 AND stream = $2 AND day >= $11 AND day <= $12 AND held = false \
                AND (from_us, span_us, first, count, branch) > ($3, $4, $5, $6, $7) \
                AND from_us < $8 AND from_us + span_us >= $9 AND id <= $10 \
-             ORDER BY from_us, span_us, first, count, branch LIMIT 1",
+             ORDER BY day, from_us, span_us, first, count, branch LIMIT 1",
             &[
                 stream.identity.project.number.into(),
                 stream.identity.id.into(),
@@ -382,6 +385,8 @@ async fn around_damage(
                 to.into(),
                 from.into(),
                 bounds.id.into(),
+                day(from_us).into(),
+                day(to).into(),
             ],
         )
         .await;

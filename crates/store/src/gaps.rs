@@ -91,6 +91,13 @@ impl Runs {
         before.is_some_and(|run| time <= run.to)
     }
 
+    /// Whether all of a run lies in one of these.
+    pub(crate) fn holds(&self, other: &Run) -> bool {
+        let after = self.runs.partition_point(|run| run.from <= other.from);
+        let before = after.checked_sub(1).and_then(|at| self.runs.get(at));
+        before.is_some_and(|run| other.to <= run.to)
+    }
+
     /// The first instant.
     pub(crate) fn first(&self) -> Option<i64> {
         self.runs.first().map(|run| run.from)

@@ -9,8 +9,16 @@ use crate::error::StoreError;
 use crate::sql::{Database, SqlError, Transaction, Value};
 use crate::stream::{Identity, Stream};
 
-/// Bytes of a batch's hash that stay.
+/// Bytes of a batch's hash that its row keeps, and that stay of it.
 const PRINT: usize = 8;
+
+/// The first bytes of a batch's hash, which its row keeps: the whole is made from the payload.
+pub(crate) type Print = [u8; PRINT];
+
+/// The print of a hash or of what is stored of one; zeros where that is too short to be either.
+pub(crate) fn print(hash: &[u8]) -> Print {
+    hash.first_chunk().copied().unwrap_or_default()
+}
 /// Batches of one run; a longer one goes on in the next row.
 const RUN: usize = 4_096;
 
@@ -21,19 +29,19 @@ pub(crate) struct Removed {
     pub(crate) branch: u32,
     pub(crate) first: u64,
     pub(crate) count: u32,
-    pub(crate) hash: [u8; 32],
+    pub(crate) print: Print,
     /// Its predecessor was not there.
     pub(crate) gap: bool,
     /// Its latest time.
     pub(crate) to_us: i64,
 }
 
-/// Where the highest runs of a stream end: the number after, the branch and the last batch's hash.
+/// Where the highest runs of a stream end: the number after, the branch and the last batch's print.
 pub(crate) async fn ends(
     database: &Database,
     identity: &Identity,
     most: usize,
-) -> Result<Vec<(u64, u32, [u8; 32])>, StoreError> {
+) -> Result<Vec<(u64, u32, Print)>, StoreError> {
     let rows = database
         .fetch_all(
             "SELECT last, branch, hash FROM kept_numbers WHERE project = $1 AND stream = $2 \
@@ -48,18 +56,22 @@ pub(crate) async fn ends(
     rows.iter()
         .map(|row| {
             let branch = u32::try_from(row.i64(1)?).unwrap_or(u32::MAX);
-            Ok((row.i64(0)?.cast_unsigned() + 1, branch, row.array(2)?))
+            Ok((
+                row.i64(0)?.cast_unsigned() + 1,
+                branch,
+                print(row.bytes(2)?),
+            ))
         })
         .collect()
 }
 
-/// Whether a batch with this hash was stored over these record numbers, and its row removed.
+/// Whether a batch with this print was stored over these record numbers, and its row removed.
 pub(crate) async fn holds(
     database: &Database,
     stream: &Stream,
     first: u64,
     last: u64,
-    hash: &[u8; 32],
+    wanted: Print,
 ) -> Result<bool, StoreError> {
     let identity = &stream.identity;
     // A batch whose numbers begin in one run ends in it, unless it is another batch.
@@ -76,17 +88,15 @@ pub(crate) async fn holds(
         )
         .await?;
     for row in rows {
-        if has_print(row.bytes(0)?, hash) {
+        if has_print(row.bytes(0)?, wanted) {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-fn has_print(prints: &[u8], hash: &[u8; 32]) -> bool {
-    prints
-        .chunks_exact(PRINT)
-        .any(|print| hash.starts_with(print))
+fn has_print(prints: &[u8], wanted: Print) -> bool {
+    prints.chunks_exact(PRINT).any(|print| print == wanted)
 }
 
 /// Enters the numbers of batches that the same transaction removes; `removed` in the order of stream, branch, first.
@@ -134,20 +144,20 @@ struct Sums {
     records: i64,
     gaps: i64,
     to_us: i64,
-    hash: [u8; 32],
+    print: Print,
 }
 
 fn sums(part: &[Removed], prints: &mut Vec<u8>) -> Option<Sums> {
     let end = part.last()?;
     for batch in part {
-        prints.extend_from_slice(batch.hash.first_chunk::<PRINT>()?);
+        prints.extend_from_slice(&batch.print);
     }
     Some(Sums {
         last: (end.first + u64::from(end.count) - 1).cast_signed(),
         records: part.iter().map(|batch| i64::from(batch.count)).sum(),
         gaps: part.iter().map(|batch| i64::from(batch.gap)).sum(),
         to_us: part.iter().map(|batch| batch.to_us).max()?,
-        hash: end.hash,
+        print: end.print,
     })
 }
 
@@ -171,7 +181,7 @@ async fn extend(
                 sums.records.into(),
                 sums.gaps.into(),
                 sums.to_us.into(),
-                (&sums.hash).into(),
+                (&sums.print).into(),
                 (&*prints).into(),
             ],
         )
@@ -202,7 +212,7 @@ async fn insert(
                 sums.records.into(),
                 sums.gaps.into(),
                 sums.to_us.into(),
-                (&sums.hash).into(),
+                (&sums.print).into(),
                 (&prints).into(),
             ],
         )

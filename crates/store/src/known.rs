@@ -116,8 +116,8 @@ impl Inner {
             .database
             .fetch_all(
                 "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id, received_us \
-                 FROM batch WHERE project = $1 AND stream = $2 AND held = false AND stamp IS NOT NULL \
-                   AND id > $3 AND received_us <= $4 ORDER BY id LIMIT $5",
+                 FROM batch WHERE id IN (SELECT batch FROM stamp WHERE project = $1 AND stream = $2) \
+                   AND held = false AND stamp IS NOT NULL AND id > $3 AND received_us <= $4 ORDER BY id LIMIT $5",
                 &[
                     stream.identity.project.number.into(),
                     stream.identity.id.into(),

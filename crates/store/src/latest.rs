@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use fieldkeep_protocol::ProjectId;
 use fieldkeep_protocol::batch::Batch;
 
+use crate::days::day;
 use crate::devices::Device;
 use crate::error::StoreError;
 use crate::feed::Stored;
@@ -216,10 +217,10 @@ impl Inner {
         let rows = self
             .database
             .fetch_all(
-                "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id FROM batch \
-                 WHERE project = $1 AND stream = $2 AND held = false \
+                "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id FROM hot \
+                 WHERE project = $1 AND stream = $2 AND day <= $9 AND held = false \
                    AND (from_us, span_us, first, count, branch) < ($3, $4, $5, $6, $7) \
-                 ORDER BY from_us DESC, span_us DESC, first DESC, count DESC, branch DESC LIMIT $8",
+                 ORDER BY day DESC, from_us DESC, span_us DESC, first DESC, count DESC, branch DESC LIMIT $8",
                 &[
                     stream.identity.project.number.into(),
                     stream.identity.id.into(),
@@ -229,6 +230,7 @@ impl Inner {
                     count.into(),
                     branch.into(),
                     limit.into(),
+                    day(from_us).into(),
                 ],
             )
             .await?;

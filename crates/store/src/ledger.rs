@@ -3,7 +3,7 @@
 use fieldkeep_protocol::{Epoch, Timestamp};
 
 use crate::error::StoreError;
-use crate::kept;
+use crate::kept::{self, print};
 use crate::ranges::RangeSet;
 use crate::store::{Inner, Origin, Store};
 use crate::stream::Stream;
@@ -131,7 +131,7 @@ impl Store {
                     "SELECT sum(batches), sum(records), sum(bytes) FROM (\
                        SELECT count(*) AS batches, coalesce(sum(count), 0) AS records, \
                          coalesce(sum(length(payload)), 0) AS bytes \
-                       FROM batch WHERE project = $1 AND stream = $2 \
+                       FROM hot WHERE project = $1 AND stream = $2 \
                        UNION ALL SELECT coalesce(sum(batches), 0), coalesce(sum(records), 0), 0 \
                        FROM kept_numbers WHERE project = $1 AND stream = $2) AS parts",
                     &[
@@ -162,9 +162,9 @@ impl Inner {
         let rows = self
             .database
             .fetch_all(
-                "SELECT 0, first, prev, EXISTS (SELECT 1 FROM batch AS before WHERE before.project = $1 AND before.stream = $2 \
-                     AND before.first < batch.first AND before.first + before.count = batch.first \
-                     AND before.first >= batch.first - 4096 AND before.hash = batch.prev) \
+                "SELECT 0, first, prev, (first, substr(prev, 1, 8)) IN (\
+                   SELECT first + count, substr(hash, 1, 8) FROM hot WHERE project = $1 AND stream = $2 \
+                     AND first + count IN (SELECT first FROM batch WHERE project = $1 AND stream = $2 AND prev IS NOT NULL)) \
                  FROM batch WHERE project = $1 AND stream = $2 AND prev IS NOT NULL \
                  UNION ALL SELECT coalesce(sum(gaps), 0), NULL, NULL, NULL FROM kept_numbers \
                    WHERE project = $1 AND stream = $2",
@@ -192,7 +192,8 @@ impl Inner {
             let is_linked = row.bool(3)?
                 || match before {
                     Some(before) => {
-                        kept::holds(&self.database, stream, before, before, &row.array(2)?).await?
+                        kept::holds(&self.database, stream, before, before, print(row.bytes(2)?))
+                            .await?
                     }
                     None => false,
                 };

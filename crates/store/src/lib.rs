@@ -15,6 +15,7 @@ mod cipher;
 mod clocks;
 mod cold;
 mod completeness;
+mod days;
 mod devices;
 mod error;
 mod explain;
@@ -53,6 +54,8 @@ pub use changes::{Change, ChangeCause, Changes, Revision};
 pub use cipher::{ProjectKey, ProjectKeyFuture, ProjectKeys};
 pub use clocks::{ClockStamp, DeviceClock, HeldRange, HeldReason};
 pub use cold::Compacted;
+#[cfg(feature = "fuzz")]
+pub use cold::fuzz;
 pub use completeness::{Completeness, DAY_US, Day, Hole, MissingCause};
 pub use error::{AppendError, KeyUnavailable, StoreError};
 pub use fieldkeep_protocol::channels::Kind as ChannelKind;

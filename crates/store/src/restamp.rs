@@ -12,6 +12,7 @@ use fieldkeep_protocol::{ClockQuality, Epoch, Timestamp, limits};
 use crate::append::{AHEAD_US, EARLIEST_US};
 use crate::changes::{Cause, record_change};
 use crate::cipher::{Kind, Sealed, Subject};
+use crate::days::{self, day_of};
 use crate::error::StoreError;
 use crate::feed::Stored;
 use crate::sql::{SqlError, Transaction};
@@ -218,7 +219,7 @@ impl Inner {
         let rows = self
             .database
             .fetch_all(
-                "SELECT id, first, count FROM batch WHERE project = $1 AND stream = $2 AND first >= $3 AND first <= $4 \
+                "SELECT id, first, count FROM hot WHERE project = $1 AND stream = $2 AND first >= $3 AND first <= $4 \
                    AND first + count > $5 AND (branch = $6 OR $6 < 0) ORDER BY first, branch LIMIT $7",
                 &[
                     stream.identity.project.number.into(),
@@ -406,6 +407,7 @@ impl Inner {
         let key = self.keys.current(identity.project, act.now).await?;
         let mut transaction = self.database.begin().await?;
         let mut act_id = *name;
+        let mut days = Vec::with_capacity(prepared.len());
         for one in prepared {
             let Wish {
                 batch,
@@ -467,7 +469,9 @@ impl Inner {
             if touched == 0 {
                 return Ok(false);
             }
+            days.push((project, identity.id, day_of(false, one.new.0)));
         }
+        days::list(&mut transaction, &days).await?;
         let old = union(
             prepared
                 .iter()

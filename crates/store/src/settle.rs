@@ -225,7 +225,7 @@ impl Inner {
             .database
             .fetch_optional(
                 "SELECT 1 FROM stream WHERE project = $1 AND device = $2 AND id > $3 AND EXISTS (\
-                   SELECT 1 FROM batch WHERE batch.project = $1 AND batch.stream = stream.id) LIMIT 1",
+                   SELECT 1 FROM hot WHERE hot.project = $1 AND hot.stream = stream.id) LIMIT 1",
                 &[
                     identity.project.number.into(),
                     identity.device.as_bytes().into(),
@@ -286,8 +286,9 @@ impl Inner {
                 .database
                 .fetch_all(
                     "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id, \
-                       received_us, held FROM batch \
-                     WHERE project = $1 AND stream = $2 AND branch = $3 AND first <= $4 ORDER BY first DESC LIMIT $5",
+                       received_us, held FROM batch WHERE id IN (SELECT id FROM hot \
+                     WHERE project = $1 AND stream = $2 AND branch = $3 AND first <= $4 ORDER BY first DESC LIMIT $5) \
+                     ORDER BY first DESC",
                     &[
                         stream.identity.project.number.into(),
                         stream.identity.id.into(),
@@ -330,8 +331,8 @@ impl Inner {
                 .database
                 .fetch_all(
                     "SELECT first, count, branch, from_us, span_us, revision, key_id, counter, payload, stamp, id, \
-                       received_us FROM batch \
-                     WHERE project = $1 AND stream = $2 AND branch = $3 AND first > $4 ORDER BY first LIMIT $5",
+                       received_us FROM batch WHERE id IN (SELECT id FROM hot \
+                     WHERE project = $1 AND stream = $2 AND branch = $3 AND first > $4 ORDER BY first LIMIT $5) ORDER BY first",
                     &[
                         stream.identity.project.number.into(),
                         stream.identity.id.into(),

@@ -86,6 +86,13 @@ pub struct Space {
     pub shrinks: bool,
 }
 
+/// A state of a database: two equal ones say that nothing was committed in between, here or by another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    count: u64,
+    version: i64,
+}
+
 /// An open database. Cheap to clone; all clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -126,6 +133,32 @@ impl Database {
             return Err(error);
         }
         Ok(database)
+    }
+
+    /// The state that the database is in. What was read after this was asked is still so while the answer is the same:
+    /// one short question instead of many.
+    pub async fn state(&self) -> Result<State, SqlError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.state().await,
+        }
+    }
+
+    /// The state that [`Database::state`] answered last, while no transaction of this process has ended since. Nobody is
+    /// asked: what another process commits is not seen before the next question.
+    #[must_use]
+    pub fn seen_state(&self) -> Option<State> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.seen_state(),
+        }
+    }
+
+    /// How many transactions of this process have ended, one way or the other. Nobody is asked, so it knows nothing of
+    /// other processes.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.ended(),
+        }
     }
 
     /// Runs one writing statement in a transaction of its own; durable when this returns.

@@ -43,6 +43,14 @@ pub const MIGRATIONS: &[Migration] = &[
         number: 5,
         sql: include_str!("../migrations/sqlite/0005_retention.sql"),
     },
+    Migration {
+        number: 6,
+        sql: include_str!("../migrations/sqlite/0006_days.sql"),
+    },
+    Migration {
+        number: 7,
+        sql: include_str!("../migrations/sqlite/0007_beside.sql"),
+    },
 ];
 
 /// Arrivals that a slow listener may lag behind before it has to ask the rows.
@@ -62,6 +70,8 @@ pub struct Options {
     pub commit_batches: usize,
     /// How long after its end a window of time stays hot, so that what is a little late is still on time.
     pub settle: Duration,
+    /// Records of a chunk of four weeks, of a week and of a day at most; with more of them its window is shorter.
+    pub window_records: [i64; 3],
 }
 
 impl Options {
@@ -74,6 +84,7 @@ impl Options {
             commit_window: Duration::from_millis(1),
             commit_batches: 256,
             settle: Duration::from_secs(3_600),
+            window_records: [16_000, 100_000, 1_000_000],
         }
     }
 }
@@ -103,6 +114,9 @@ pub(crate) struct Inner {
     pub(crate) arrivals: broadcast::Sender<Arrival>,
     pub(crate) worker: Worker,
     pub(crate) settle_us: i64,
+    pub(crate) window_records: [i64; 3],
+    /// How many transactions had ended, and the highest id of a change then.
+    pub(crate) newest_change: std::sync::Mutex<Option<(u64, i64)>>,
     newest: Arc<AtomicI64>,
     settled: Arc<AtomicI64>,
     trusts_clock: AtomicBool,
@@ -144,9 +158,11 @@ impl Store {
                 tables: Tables::default(),
                 worker: Worker::new(),
                 settle_us: i64::try_from(options.settle.as_micros()).unwrap_or(i64::MAX),
+                window_records: options.window_records,
                 database,
                 queue,
                 arrivals,
+                newest_change: std::sync::Mutex::default(),
                 newest,
                 settled,
                 trusts_clock: AtomicBool::new(true),
@@ -264,9 +280,9 @@ async fn highest_batch(database: &Database) -> Result<i64, StoreError> {
 async fn newest_stored(database: &Database) -> Result<i64, StoreError> {
     let row = database
         .fetch_optional(
-            "SELECT max((SELECT from_us + span_us FROM batch \
-               WHERE batch.project = stream.project AND batch.stream = stream.id AND held = false \
-               ORDER BY from_us DESC, span_us DESC LIMIT 1)), (SELECT max(to_us) FROM kept_numbers) FROM stream",
+            "SELECT max((SELECT from_us + span_us FROM hot \
+               WHERE hot.project = stream.project AND hot.stream = stream.id AND held = false \
+               ORDER BY day DESC, from_us DESC, span_us DESC LIMIT 1)), (SELECT max(to_us) FROM kept_numbers) FROM stream",
             &[],
         )
         .await?;

@@ -6,6 +6,7 @@
 //! here ever has to be undone.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fieldkeep_protocol::batch::Batch;
@@ -14,7 +15,7 @@ use tokio::sync::{OnceCell, oneshot};
 
 use crate::error::StoreError;
 use crate::judge;
-use crate::kept;
+use crate::kept::{self, Print, print};
 use crate::projects::Project;
 use crate::ranges::RangeSet;
 use crate::sql::{Database, SqlError};
@@ -40,6 +41,8 @@ pub(crate) struct Stream {
     pub(crate) identity: Identity,
     /// Held while an arrival is judged and queued, so that arrivals are judged one after the other.
     pub(crate) gate: tokio::sync::Mutex<()>,
+    /// The day under which a batch was listed last; only read and changed inside a write transaction.
+    listed: AtomicI64,
     state: OnceCell<Mutex<State>>,
 }
 
@@ -87,7 +90,7 @@ pub(crate) struct Times {
 struct Tail {
     next: u64,
     branch: u32,
-    hash: [u8; 32],
+    print: Print,
     /// Its clock, where it was set and has been seen.
     clock: Option<Base>,
 }
@@ -115,6 +118,7 @@ impl Stream {
         Self {
             identity,
             gate: tokio::sync::Mutex::default(),
+            listed: AtomicI64::new(i64::MIN),
             state: OnceCell::new(),
         }
     }
@@ -139,6 +143,21 @@ impl Stream {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         )
+    }
+
+    /// Whether the day is known to be listed as one of its days.
+    pub(crate) fn lists(&self, day: i64) -> bool {
+        self.listed.load(Ordering::Relaxed) == day
+    }
+
+    /// Remembers that a day is listed.
+    pub(crate) fn listed(&self, day: i64) {
+        self.listed.store(day, Ordering::Relaxed);
+    }
+
+    /// Forgets it: days were removed.
+    pub(crate) fn unlisted(&self) {
+        self.listed.store(i64::MIN, Ordering::Relaxed);
     }
 
     /// Tells everybody who waits that the commit failed, and that this object is void.
@@ -166,7 +185,7 @@ impl Stream {
     async fn stored_times(&self, database: &Database) -> Result<Option<Times>, StoreError> {
         let row = database
             .fetch_optional(
-                "SELECT min(from_us), max(from_us + span_us), max(span_us) FROM batch \
+                "SELECT min(from_us), max(from_us + span_us), max(span_us) FROM hot \
                  WHERE project = $1 AND stream = $2 AND held = false",
                 &[self.identity.project.number.into(), self.identity.id.into()],
             )
@@ -193,7 +212,7 @@ impl Stream {
                    SELECT branch, first, count, held, sum(starts) OVER (PARTITION BY branch ORDER BY first) AS island FROM (\
                      SELECT branch, first, count, CASE WHEN held THEN 1 ELSE 0 END AS held, \
                        CASE WHEN first = lag(first + count) OVER (PARTITION BY branch ORDER BY first) THEN 0 ELSE 1 END AS starts \
-                     FROM batch WHERE project = $1 AND stream = $2) AS marked) AS numbered \
+                     FROM hot WHERE project = $1 AND stream = $2) AS marked) AS numbered \
                  GROUP BY branch, island \
                  UNION ALL SELECT branch, first, last + 1, batches, records, 0 FROM kept_numbers \
                    WHERE project = $1 AND stream = $2 \
@@ -213,8 +232,8 @@ impl Stream {
         state.times = self.stored_times(database).await?;
         let tails = database
             .fetch_all(
-                "SELECT first + count, branch, hash FROM batch WHERE project = $1 AND stream = $2 \
-                 ORDER BY first DESC, branch DESC LIMIT 4",
+                "SELECT first + count, branch, hash FROM batch WHERE id IN (\
+                   SELECT id FROM hot WHERE project = $1 AND stream = $2 ORDER BY first DESC, branch DESC LIMIT 4)",
                 &key,
             )
             .await?;
@@ -222,15 +241,15 @@ impl Stream {
             state.tails.push_back(Tail {
                 next: row.i64(0)?.cast_unsigned(),
                 branch: u32::try_from(row.i64(1)?).unwrap_or(u32::MAX),
-                hash: row.array(2)?,
+                print: print(row.bytes(2)?),
                 clock: None,
             });
         }
-        for (next, branch, hash) in kept::ends(database, &self.identity, TAILS).await? {
+        for (next, branch, print) in kept::ends(database, &self.identity, TAILS).await? {
             state.tails.push_back(Tail {
                 next,
                 branch,
-                hash,
+                print,
                 clock: None,
             });
         }
@@ -277,7 +296,7 @@ impl State {
         let before = self
             .tails
             .iter()
-            .find(|tail| tail.next == first && tail.hash == *prev);
+            .find(|tail| tail.next == first && tail.print == print(prev));
         let branch = before
             .map(|tail| tail.branch)
             .filter(|branch| has_room(*branch))
@@ -332,7 +351,7 @@ impl State {
         let tail = Tail {
             next: pending.first + u64::from(count),
             branch: pending.branch,
-            hash: pending.hash,
+            print: print(&pending.hash),
             clock: (header.clock != ClockQuality::Unset).then_some(base),
         };
         match self

@@ -8,6 +8,7 @@ mod compactor;
 mod completeness;
 mod crowd;
 mod damage;
+mod days;
 mod expiry;
 mod fair;
 mod full;

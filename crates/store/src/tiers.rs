@@ -12,16 +12,21 @@
 //! Where hot rows were removed (retention) no chunk is made again. A mark without a batch then hides nothing: beside the
 //! chunk are read the rows that are still there and end before what is gone, which are in no chunk, or would be gone.
 //!
-//! The horizon, the marks, and which chunks and roll-ups there are come from one statement, as of one instant. Payloads
-//! are asked for later, each under the nonce that the map names; if a worker has replaced one meanwhile it is not found,
+//! The horizon, the marks, and which chunks and roll-ups there are come from one statement, as of one instant. A map may be
+//! partial: first without chunks and finer roll-ups, which are asked for when the coarsest roll-ups do not say it all, again
+//! as of one instant, and taken only if everything else is as before. Payloads are asked for later, each under the nonce that the map names; if a worker has replaced one meanwhile it is not found,
 //! and the read begins anew with a new map ([`Read::Moved`]).
+
+mod around;
 
 use fieldkeep_protocol::ProjectId;
 
 use crate::cipher::{Kind, Subject};
+use crate::cold::{Length, Level};
+use crate::days::day;
 use crate::devices::Device;
 use crate::error::StoreError;
-use crate::spans::Spans;
+use crate::spans::{Span, Spans};
 use crate::sql::Database;
 use crate::store::Inner;
 
@@ -30,8 +35,11 @@ pub(crate) const LATE: i64 = 1;
 /// Changed stretches that are told apart: more are joined, which is as right and reads a little more.
 const STRETCHES: usize = 32;
 
+/// The id of what stands for chunks that cannot be found.
+const LOST: i64 = -1;
+
 /// A chunk or a roll-up, as its row says, without the payload.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     id: i64,
     /// The window's kind, or the roll-up's level.
@@ -67,6 +75,32 @@ pub(crate) struct Tiers {
     pub(crate) rollups: Vec<Entry>,
     /// The late rows that touch the range, by time.
     pub(crate) late: Vec<Late>,
+    /// Before it hot rows may be gone.
+    pub(crate) gone: i64,
+    /// What else is there follows from; none of it is left out.
+    ground: Ground,
+    /// Chunks and finer roll-ups are left out.
+    partial: bool,
+}
+
+/// What decides which times are hot and cold, and the roll-ups of the coarsest level that was asked for.
+#[derive(Debug, PartialEq, Eq)]
+struct Ground {
+    horizon: i64,
+    gone: i64,
+    marks: Vec<Mark>,
+    coarsest: Vec<Entry>,
+}
+
+/// A row of marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    id: i64,
+    from: i64,
+    /// Exclusive.
+    to: i64,
+    /// The late row; 0 where everything in the range changed.
+    batch: i64,
 }
 
 /// What a payload turned out to be.
@@ -81,25 +115,75 @@ pub(crate) enum Read {
 }
 
 impl Tiers {
-    /// The map of `device` for `from..to`, with the roll-ups of the levels `1..=level`.
+    /// The map of `device` for a range, with the roll-ups of the levels `1..=level`. Where there are any to ask for it may
+    /// be partial, with the coarsest alone: of many years these are a few rows, and the rest is hundreds.
     pub(crate) async fn load(
         database: &Database,
         device: &Device,
-        (from, to): (i64, i64),
+        range: Span,
         level: i64,
     ) -> Result<Self, StoreError> {
-        if from >= device.horizon(database).await? {
-            return Ok(Self::hot(from, to));
+        if range.0 >= device.horizon(database).await? {
+            return Ok(Self::hot(range.0, range.1));
         }
-        let rows = database
+        if level > 0 {
+            let map = Self::read(database, device, range, (level, None)).await?;
+            // Where a late row is read depends on the chunks.
+            if map.late.is_empty() {
+                return Ok(map);
+            }
+        }
+        Self::read(database, device, range, (level, Some(range))).await
+    }
+
+    /// Adds what a partial map left out, as far as it touches `rest`. False: the map is another one meanwhile, and the
+    /// read begins anew.
+    pub(crate) async fn complete(
+        &mut self,
+        database: &Database,
+        device: &Device,
+        range: Span,
+        level: i64,
+        rest: Span,
+    ) -> Result<bool, StoreError> {
+        if !self.partial {
+            return Ok(true);
+        }
+        let whole = Self::read(database, device, range, (level, Some(rest))).await?;
+        // Roll-ups are replaced together with their chunks: with the same ground, what was taken so far is part of the
+        // new map as well, and the new map is as of one instant.
+        let same = self.ground == whole.ground && whole.late.is_empty();
+        *self = whole;
+        Ok(same)
+    }
+
+    async fn read(
+        database: &Database,
+        device: &Device,
+        (from, to): Span,
+        (level, rest): (i64, Option<Span>),
+    ) -> Result<Self, StoreError> {
+        // An empty range touches nothing.
+        let (rest_from, rest_to) = rest.unwrap_or((i64::MAX, i64::MIN));
+        let earliest = |from: i64, longest: i64| from.saturating_sub(longest);
+        let [ten_minutes, hour, day] = Level::ALL.map(|known| {
+            let is_coarsest = known as i64 == level;
+            let from = if is_coarsest { from } else { rest_from };
+            earliest(from, known.row_us())
+        });
+        let read = database
             .fetch_all(
                 "SELECT 0, 0, 0, until_us, until_us, 0, 0, 0 FROM cold WHERE project = $1 AND device = $2 \
                  UNION ALL SELECT 1, id, 0, from_us, to_us, coalesce(batch, 0), 0, 0 FROM dirty \
                    WHERE project = $1 AND device = $2 AND from_us < $4 AND to_us > $3 \
                  UNION ALL SELECT 2, id, kind, from_us, to_us, built, key_id, counter FROM chunk \
-                   WHERE project = $1 AND device = $2 AND from_us < $4 AND to_us > $3 \
+                   WHERE project = $1 AND device = $2 AND from_us >= $8 AND from_us < $7 AND to_us > $6 \
                  UNION ALL SELECT 3, id, level, from_us, to_us, built, key_id, counter FROM rollup \
-                   WHERE project = $1 AND device = $2 AND level BETWEEN 1 AND $5 AND from_us < $4 AND to_us > $3 \
+                   WHERE project = $1 AND device = $2 AND level = 1 AND $5 >= 1 AND from_us >= $9 AND from_us < $4 AND to_us > $3 \
+                 UNION ALL SELECT 3, id, level, from_us, to_us, built, key_id, counter FROM rollup \
+                   WHERE project = $1 AND device = $2 AND level = 2 AND $5 >= 2 AND from_us >= $10 AND from_us < $4 AND to_us > $3 \
+                 UNION ALL SELECT 3, id, level, from_us, to_us, built, key_id, counter FROM rollup \
+                   WHERE project = $1 AND device = $2 AND level = 3 AND $5 >= 3 AND from_us >= $11 AND from_us < $4 AND to_us > $3 \
                  UNION ALL SELECT 4, 0, 0, until_us, until_us, 0, 0, 0 FROM evidence_gone WHERE project = $1 AND device = $2",
                 &[
                     device.project.number.into(),
@@ -107,37 +191,70 @@ impl Tiers {
                     from.into(),
                     to.into(),
                     level.into(),
+                    rest_from.into(),
+                    rest_to.into(),
+                    earliest(rest_from, Length::LONGEST_US).into(),
+                    ten_minutes.into(),
+                    hour.into(),
+                    day.into(),
                 ],
             )
-            .await?;
-        let (mut horizon, mut gone, mut changed) = (i64::MIN, i64::MIN, Vec::new());
-        let (mut chunks, mut rollups, mut late) = (Vec::new(), Vec::new(), Vec::new());
-        for row in &rows {
-            let entry = Entry {
-                id: row.i64(1)?,
-                kind: row.i64(2)?,
-                from: row.i64(3)?,
-                to: row.i64(4)?,
-                built: row.i64(5)?,
-                key_id: row.i64(6)?,
-                counter: row.i64(7)?,
-            };
-            let Entry { from, to, .. } = entry;
-            match row.i64(0)? {
-                0 => horizon = from,
-                1 if entry.built == 0 => changed.push((from, to)),
-                1 => late.push(Late {
+            .await;
+        let (entries, partial) = match read {
+            Ok(rows) => {
+                let entries = rows.iter().map(Entry::from_row);
+                (entries.collect::<Result<_, StoreError>>()?, rest.is_none())
+            }
+            Err(_) => (
+                around::load(database, device, (from, to), level).await?,
+                false,
+            ),
+        };
+        // Around damage everything is found, also what a partial map leaves out.
+        let (rest_from, rest_to) = match rest {
+            None if !partial => (from, to),
+            _ => (rest_from, rest_to),
+        };
+        let mut ground = Ground {
+            horizon: i64::MIN,
+            gone: i64::MIN,
+            marks: Vec::new(),
+            coarsest: Vec::new(),
+        };
+        let (mut chunks, mut rollups) = (Vec::new(), Vec::new());
+        for (part, entry) in entries {
+            match part {
+                0 => ground.horizon = entry.from,
+                1 => ground.marks.push(Mark {
+                    id: entry.id,
+                    from: entry.from,
+                    to: entry.to,
                     batch: entry.built,
-                    from,
-                    outside: false,
                 }),
                 2 => chunks.push(entry),
-                3 => rollups.push(entry),
-                _ => gone = from,
+                3 if entry.kind == level => ground.coarsest.push(entry),
+                3 if entry.from < rest_to && entry.to > rest_from => rollups.push(entry),
+                3 => {}
+                _ => ground.gone = entry.from,
             }
         }
+        ground.marks.sort_by_key(|mark| mark.id);
+        // The newest first: what it was made in the place of may still be in the file.
+        ground
+            .coarsest
+            .sort_by_key(|rollup| (rollup.from, -rollup.id));
+        ground.coarsest.dedup_by_key(|rollup| rollup.from);
+        let gone = ground.gone;
+        let of_all = ground.marks.iter().filter(|mark| mark.batch == 0);
+        let changed = Spans::of(join(of_all.map(|mark| (mark.from, mark.to)).collect()));
+        let of_rows = ground.marks.iter().filter(|mark| mark.batch != 0);
+        let late = of_rows.map(|mark| Late {
+            batch: mark.batch,
+            from: mark.from,
+            outside: false,
+        });
+        let mut late: Vec<Late> = late.collect();
         let range = Spans::one(from, to);
-        let changed = Spans::of(join(changed));
         let frozen = changed
             .intersect(&range)
             .intersect(&Spans::one(i64::MIN, gone));
@@ -146,13 +263,16 @@ impl Tiers {
             late.retain(|late: &Late| outside.iter().all(|row| row.batch != late.batch));
             late.extend(outside);
         }
-        chunks.sort_by_key(|chunk| chunk.from);
-        rollups.sort_by_key(|rollup| (rollup.kind, rollup.from));
+        rollups.extend(&ground.coarsest);
+        chunks.sort_by_key(|chunk| (chunk.from, -chunk.id));
+        chunks.dedup_by_key(|chunk| chunk.from);
+        rollups.sort_by_key(|rollup| (rollup.kind, rollup.from, -rollup.id));
+        rollups.dedup_by_key(|rollup| (rollup.kind, rollup.from));
         late.sort_by_key(|late| (late.from, late.batch));
         late.dedup_by_key(|late| late.batch);
         let changed = changed.intersect(&Spans::one(gone, i64::MAX));
         let hot = changed
-            .union(&Spans::one(horizon, i64::MAX))
+            .union(&Spans::one(ground.horizon, i64::MAX))
             .intersect(&range);
         Ok(Self {
             cold: range.without(&hot),
@@ -160,6 +280,9 @@ impl Tiers {
             chunks,
             rollups,
             late,
+            gone,
+            ground,
+            partial,
         })
     }
 
@@ -171,6 +294,14 @@ impl Tiers {
             chunks: Vec::new(),
             rollups: Vec::new(),
             late: Vec::new(),
+            gone: i64::MIN,
+            ground: Ground {
+                horizon: i64::MIN,
+                gone: i64::MIN,
+                marks: Vec::new(),
+                coarsest: Vec::new(),
+            },
+            partial: false,
         }
     }
 
@@ -197,8 +328,8 @@ async fn left_over(
 ) -> Result<Vec<Late>, StoreError> {
     let rows = database
         .fetch_all(
-            "SELECT id, from_us FROM batch WHERE project = $1 \
-               AND stream IN (SELECT id FROM stream WHERE project = $1 AND device = $2) AND held = false \
+            "SELECT id, from_us FROM hot WHERE project = $1 \
+               AND stream IN (SELECT id FROM stream WHERE project = $1 AND device = $2) AND day <= $6 AND held = false \
                AND from_us < $4 AND from_us + span_us >= $3 AND from_us + span_us < $5",
             &[
                 device.project.number.into(),
@@ -206,6 +337,7 @@ async fn left_over(
                 from.into(),
                 to.into(),
                 gone.into(),
+                day(to.min(gone)).into(),
             ],
         )
         .await?;
@@ -228,38 +360,47 @@ impl Inner {
         kind: Kind,
         entry: &Entry,
     ) -> Result<Read, StoreError> {
-        let sql = match kind {
-            Kind::Rollup => {
-                "SELECT payload FROM rollup WHERE id = $1 AND project = $2 AND key_id = $3 AND counter = $4"
-            }
-            _ => {
-                "SELECT payload FROM chunk WHERE id = $1 AND project = $2 AND key_id = $3 AND counter = $4"
-            }
+        if entry.id == LOST {
+            // Logged where it was missed.
+            self.worker.found_damaged(device, (entry.from, entry.to));
+            return Ok(Read::Damaged);
+        }
+        let (payload, place) = match kind {
+            Kind::Rollup => (
+                "SELECT payload FROM rollup WHERE id = $1 AND project = $2 AND key_id = $3 AND counter = $4",
+                "SELECT 1 FROM rollup WHERE id = $1 AND project = $2 AND key_id = $3 AND counter = $4",
+            ),
+            _ => (
+                "SELECT payload FROM chunk WHERE id = $1 AND project = $2 AND key_id = $3 AND counter = $4",
+                "SELECT 1 FROM chunk WHERE id = $1 AND project = $2 AND key_id = $3 AND counter = $4",
+            ),
         };
-        let row = self
-            .database
-            .fetch_optional(
-                sql,
-                &[
-                    entry.id.into(),
-                    device.project.number.into(),
-                    entry.key_id.into(),
-                    entry.counter.into(),
-                ],
-            )
-            .await?;
-        let Some(row) = row else {
-            return Ok(Read::Moved);
+        let values = [
+            entry.id.into(),
+            device.project.number.into(),
+            entry.key_id.into(),
+            entry.counter.into(),
+        ];
+        let payload = match self.database.fetch_optional(payload, &values).await {
+            Ok(Some(row)) => Some(row.bytes(0)?.to_vec()),
+            Ok(None) => return Ok(Read::Moved),
+            // The row is there, and its payload's pages are not whole.
+            Err(error) => match self.database.fetch_optional(place, &values).await {
+                Ok(Some(_)) => None,
+                _ => return Err(error.into()),
+            },
         };
         let subject = subject(device, kind, entry);
-        let payload = row.bytes(0)?.to_vec();
         let key = self.keys.opening(device.project, entry.key_id).await?;
-        let plain = key.and_then(|key| key.open(&subject, entry.counter, payload));
+        let plain = payload
+            .zip(key)
+            .and_then(|(payload, key)| key.open(&subject, entry.counter, payload));
         Ok(match plain {
             Some(plain) => Read::Plain(plain),
             None => {
                 // Logged there; the caller goes on with the rows that it was made from.
                 let _ = subject.damaged();
+                self.worker.found_damaged(device, (entry.from, entry.to));
                 Read::Damaged
             }
         })

@@ -14,7 +14,9 @@ use tokio::sync::{Notify, broadcast, oneshot};
 use crate::arrivals::Arrival;
 use crate::changes::HIGHEST_BATCH;
 use crate::cipher::Sealed;
+use crate::days::{self, day_of};
 use crate::devices::Device;
+use crate::kept::Print;
 use crate::lanes::Taker;
 use crate::latest::News;
 use crate::sql::{Database, SqlError, Transaction, Value};
@@ -26,7 +28,7 @@ pub(crate) struct BatchRow {
     pub(crate) first: u64,
     pub(crate) count: u32,
     pub(crate) branch: u32,
-    pub(crate) hash: [u8; 32],
+    pub(crate) print: Print,
     /// Absent where the predecessor is there already and has this hash.
     pub(crate) prev: Option<[u8; 32]>,
     pub(crate) from_us: i64,
@@ -184,7 +186,7 @@ impl Writer {
                 row.first.cast_signed().into(),
                 row.count.into(),
                 row.branch.into(),
-                (&row.hash).into(),
+                (&row.print).into(),
                 row.prev.as_ref().into(),
                 row.from_us.into(),
                 row.span_us.into(),
@@ -206,6 +208,8 @@ impl Writer {
                 &values,
             )
             .await?;
+        let days = unlisted_days(group);
+        days::list(&mut transaction, &days).await?;
         mark_cold(&mut transaction, group, before).await?;
         let mut id = before;
         for item in group {
@@ -292,6 +296,22 @@ impl Writer {
         self.last_id = Some(sequence);
         self.settled.store(sequence, Ordering::Release);
     }
+}
+
+/// The days of a group's batches that their streams do not know to be listed, as the streams know from now on: of one
+/// whose commit fails none is used again.
+fn unlisted_days(group: &[Item]) -> Vec<(i64, i64, i64)> {
+    let mut days = Vec::new();
+    for item in group {
+        let Row::Batch(row) = &item.row else { continue };
+        let day = day_of(row.held, row.from_us);
+        if !item.stream.lists(day) {
+            let identity = &item.stream.identity;
+            days.push((identity.project.number, identity.id, day));
+            item.stream.listed(day);
+        }
+    }
+    days
 }
 
 /// Leaves a mark for each row that begins before its device's horizon. Asked inside the transaction: a worker moves the

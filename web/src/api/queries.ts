@@ -144,6 +144,37 @@ export const elementQuery = (project: string, element: string) =>
     refetchInterval: 60_000,
   });
 
+export const keysQuery = (project: string) =>
+  queryOptions({
+    queryKey: ['keys', project],
+    queryFn: ({ signal }) =>
+      call(
+        api.GET('/api/v1/projects/{project}/keys', {
+          params: { path: { project }, query: { limit: 1_000 } },
+          signal,
+        }),
+      ),
+  });
+
+export const servicesQuery = (project: string) =>
+  queryOptions({
+    queryKey: ['service-accounts', project],
+    queryFn: ({ signal }) =>
+      call(
+        api.GET('/api/v1/projects/{project}/service-accounts', {
+          params: { path: { project }, query: { limit: 1_000 } },
+          signal,
+        }),
+      ),
+  });
+
+export const compatibilityQuery = (project: string) =>
+  queryOptions({
+    queryKey: ['compatibility', project],
+    queryFn: ({ signal }) =>
+      call(api.GET('/api/v1/projects/{project}/compatibility', { params: { path: { project } }, signal })),
+  });
+
 /** Whose completeness: an element's values, or a device's records. */
 export type CompletenessOf = { element: string } | { device: string };
 
@@ -168,4 +199,56 @@ export const completenessQuery = (project: string, of: CompletenessOf) =>
     },
     staleTime: 60_000,
     refetchInterval: 300_000,
+  });
+
+/** Everybody in a project; auditors and administrators only. Asked for again, since an emergency must be seen. */
+export const membersQuery = (project: string) =>
+  queryOptions({
+    queryKey: ['members', project],
+    queryFn: ({ signal }) =>
+      call(
+        api.GET('/api/v1/projects/{project}/members', {
+          params: { path: { project }, query: { limit: 1_000 } },
+          signal,
+        }),
+      ),
+    refetchInterval: 60_000,
+    retry: false,
+  });
+
+export const hangingQuery = (project: string, person: string) =>
+  queryOptions({
+    queryKey: ['hanging', project, person],
+    queryFn: ({ signal }) =>
+      call(
+        api.GET('/api/v1/projects/{project}/members/{person}/hanging', {
+          params: { path: { project, person } },
+          signal,
+        }),
+      ),
+    staleTime: 0,
+  });
+
+/** Which entries of the trail; what is left out does not matter. */
+export interface TrailFilter {
+  act?: string;
+  result?: 'done' | 'refused' | 'failed';
+  who?: string;
+  object?: string;
+  from?: string;
+  to?: string;
+}
+
+export const trailQuery = (project: string, filter: TrailFilter) =>
+  infiniteQueryOptions({
+    queryKey: ['trail', project, filter],
+    queryFn: ({ signal, pageParam }) =>
+      call(
+        api.GET('/api/v1/projects/{project}/trail', {
+          params: { path: { project }, query: { ...filter, ...(pageParam ? { cursor: pageParam } : {}) } },
+          signal,
+        }),
+      ),
+    initialPageParam: '',
+    getNextPageParam: (page) => page.next_cursor || undefined,
   });

@@ -22,6 +22,12 @@ export type CompleteDay = Schemas['CompleteDay'];
 export type MissingCounts = Schemas['Missing'];
 export type GapReason = Schemas['GapWord'];
 export type Role = Schemas['Role'];
+export type Scope = Schemas['Scope'];
+export type ApiKey = Schemas['ApiKey'];
+export type ServiceAccount = Schemas['ServiceAccount'];
+export type ServiceCredential = Schemas['ServiceCredential'];
+export type Member = Schemas['Member'];
+export type TrailEntry = Schemas['TrailEntry'];
 export type Space = Schemas['Space'];
 
 export type Element = Schemas['Element'];

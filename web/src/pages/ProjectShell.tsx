@@ -1,11 +1,12 @@
 // The frame of one project: its name, its pages (beside on a desk, below on a phone), and the live stream for all of them.
-import { useSuspenseQuery } from '@tanstack/react-query';
+import { useQuery, useSuspenseQuery } from '@tanstack/react-query';
 import { getRouteApi, Link, Outlet } from '@tanstack/react-router';
 import { LiveProvider, useLiveState } from '../api/LiveProvider';
-import { projectQuery } from '../api/queries';
+import { meQuery, projectQuery } from '../api/queries';
 import { t } from '../i18n/t';
 import { BackupNote } from '../ui/BackupNote';
-import { Folder, Logger, Overview, Right } from '../ui/icons';
+import { EmergencyNote, useMayAudit } from '../ui/EmergencyNote';
+import { Folder, Key, Lines, Logger, Overview, People, Right } from '../ui/icons';
 import { OperatorNote } from '../ui/OperatorNote';
 import { Stale } from '../ui/states';
 import { TopBar } from '../ui/TopBar';
@@ -18,6 +19,7 @@ const LINK =
 export function ProjectShell() {
   const { project: id } = route.useParams();
   const { data: project } = useSuspenseQuery(projectQuery(id));
+  const mayAudit = useMayAudit(id);
   return (
     <LiveProvider project={id}>
       <TopBar>
@@ -43,6 +45,19 @@ export function ProjectShell() {
             <Logger />
             {t('nav.devices')}
           </Link>
+          {mayAudit ? (
+            <>
+              <Link to="/p/$project/members" params={{ project: id }} className={LINK}>
+                <People />
+                {t('nav.members')}
+              </Link>
+              <Link to="/p/$project/trail" params={{ project: id }} className={LINK}>
+                <Lines />
+                {t('nav.trail')}
+              </Link>
+            </>
+          ) : null}
+          <KeysLink project={id} />
           <Link to="/projects" className={`${LINK} md:hidden`}>
             <Folder />
             {t('nav.projects')}
@@ -56,10 +71,24 @@ export function ProjectShell() {
           <LiveNote />
           <BackupNote />
           <OperatorNote />
+          <EmergencyNote project={id} zone={project.zone} />
           <Outlet />
         </main>
       </div>
     </LiveProvider>
+  );
+}
+
+/** For administrators: others are refused there. */
+function KeysLink({ project }: { project: string }) {
+  const { data: me } = useQuery(meQuery);
+  const role = me?.projects.find((mine) => mine.id === project)?.role;
+  if (role !== 'administrator') return null;
+  return (
+    <Link to="/p/$project/keys" params={{ project }} className={LINK}>
+      <Key />
+      {t('nav.keys')}
+    </Link>
   );
 }
 

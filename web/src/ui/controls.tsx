@@ -1,5 +1,11 @@
 // Buttons, links that look like buttons, and text fields, in our clothes.
-import { type ButtonHTMLAttributes, type InputHTMLAttributes, type ReactNode, useId } from 'react';
+import {
+  type ButtonHTMLAttributes,
+  type InputHTMLAttributes,
+  type ReactNode,
+  type SelectHTMLAttributes,
+  useId,
+} from 'react';
 
 type Look = 'primary' | 'plain' | 'quiet';
 
@@ -78,6 +84,31 @@ export function TextField({ label, hint, fault, ...props }: TextFieldProps) {
           {label} {fault}
         </p>
       ) : null}
+    </div>
+  );
+}
+
+interface SelectFieldProps
+  extends Omit<SelectHTMLAttributes<HTMLSelectElement>, 'className' | 'style' | 'id'> {
+  label: string;
+  options: { value: string; label: string }[];
+}
+
+/** The browser's own list of choices. */
+export function SelectField({ label, options, ...props }: SelectFieldProps) {
+  const id = useId();
+  return (
+    <div className="flex flex-col gap-1">
+      <label htmlFor={id} className="font-medium">
+        {label}
+      </label>
+      <select {...props} id={id} className={INPUT}>
+        {options.map((option) => (
+          <option key={option.value} value={option.value}>
+            {option.label}
+          </option>
+        ))}
+      </select>
     </div>
   );
 }

@@ -144,6 +144,15 @@ export function Folder(props: IconProps) {
   );
 }
 
+export function Key(props: IconProps) {
+  return (
+    <Stroke {...props}>
+      <circle cx="5" cy="11" r="2.6" />
+      <path d="M7 9l6-6M10.5 5.500l2 2" />
+    </Stroke>
+  );
+}
+
 export function Copy(props: IconProps) {
   return (
     <Stroke {...props}>
@@ -175,6 +184,23 @@ export function Pause(props: IconProps) {
   return (
     <Stroke {...props}>
       <path d="M5.5 3.500v9M10.5 3.500v9" />
+    </Stroke>
+  );
+}
+
+export function People(props: IconProps) {
+  return (
+    <Stroke {...props}>
+      <circle cx="6" cy="5.500" r="2.500" />
+      <path d="M1.500 13.500c.4-2.600 2.100-4 4.500-4s4.100 1.400 4.500 4M10.500 3.200a2.500 2.500 0 0 1 0 4.600M12 9.900c1.400.5 2.300 1.700 2.500 3.600" />
+    </Stroke>
+  );
+}
+
+export function Lines(props: IconProps) {
+  return (
+    <Stroke {...props}>
+      <path d="M2 3.500h.1M5 3.500h9M2 8h.1M5 8h9M2 12.500h.1M5 12.500h9" />
     </Stroke>
   );
 }

@@ -142,13 +142,13 @@ impl Access {
                     person,
                     cause,
                     factor: true,
-                    source: Some(source),
                 },
+                who.0.origin(),
             )
             .await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "second factor shown");
-        self.started(cookie).await
+        self.started(cookie, who.0.origin()).await
     }
 
     /// Proves again who the caller is; good for ten minutes.

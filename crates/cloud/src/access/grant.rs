@@ -39,15 +39,19 @@
 //! }
 //! ```
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::sync::Arc;
 
-use fieldkeep_protocol::{KeyId, LocationId, PersonId, ProjectId, Timestamp};
+use fieldkeep_protocol::{KeyId, LocationId, PersonId, ProjectId, ServiceId, Timestamp};
 
 use super::Task;
-use super::roles::{Action, Role};
+use super::roles::{Action, Role, Scopes};
+use super::tokens::Audience;
+use crate::trail::{Act, Entry, Origin, Who, WhoKind};
 
 /// A level of a grant: an action, as a type.
 pub trait Level: sealed::Sealed + Send + Sync + 'static {
@@ -115,6 +119,8 @@ pub enum Actor {
     Person(PersonId),
     /// An API key of one project.
     ApiKey(ProjectId, KeyId),
+    /// A service account of one project.
+    ServiceAccount(ProjectId, ServiceId),
     /// The program itself.
     System(Task),
 }
@@ -124,7 +130,7 @@ impl Actor {
     pub fn person(self) -> Option<PersonId> {
         match self {
             Self::Person(person) => Some(person),
-            Self::ApiKey(..) | Self::System(_) => None,
+            Self::ApiKey(..) | Self::ServiceAccount(..) | Self::System(_) => None,
         }
     }
 }
@@ -134,8 +140,44 @@ impl fmt::Display for Actor {
         match self {
             Self::Person(person) => person.fmt(f),
             Self::ApiKey(_, key) => key.fmt(f),
+            Self::ServiceAccount(_, account) => account.fmt(f),
             Self::System(task) => write!(f, "system:{}", task.name()),
         }
+    }
+}
+
+/// Who acts, under which name, in which request: what the trail writes down of an actor. Whoever gets a key gets it
+/// along, so that nobody who changes something can forget to say who it was.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) actor: Actor,
+    /// The name at this time: a person's, or the first characters of a key.
+    pub(super) name: Arc<str>,
+    pub(super) origin: Origin,
+}
+
+impl Caller {
+    /// The program itself.
+    pub(super) fn system(task: Task) -> Self {
+        Self {
+            actor: Actor::System(task),
+            name: "".into(),
+            origin: Origin::here(),
+        }
+    }
+
+    pub(super) fn who(&self) -> Who {
+        let name = (!self.name.is_empty()).then_some(&*self.name);
+        match self.actor {
+            Actor::Person(person) => Who::new(WhoKind::Person, person, name),
+            Actor::ApiKey(_, key) => Who::new(WhoKind::Key, key, name),
+            Actor::ServiceAccount(_, account) => Who::new(WhoKind::Service, account, name),
+            Actor::System(task) => Who::new(WhoKind::System, task.name(), None),
+        }
+    }
+
+    pub(super) fn entry(&self, project: Option<ProjectId>, act: Act) -> Entry {
+        Entry::new(project, self.who(), &self.origin, act)
     }
 }
 
@@ -182,22 +224,42 @@ impl Locations {
 #[derive(Clone, Debug)]
 pub(super) struct Standing {
     pub(super) project: ProjectId,
+    /// The highest role that is wholly allowed.
     pub(super) role: Role,
+    /// What is allowed: never more than the holder's role, less where a key or token is limited to scopes.
+    pub(super) scopes: Scopes,
     pub(super) locations: Locations,
+}
+
+impl Standing {
+    /// Somebody who may do all that a role allows.
+    pub(super) fn of_role(project: ProjectId, role: Role, locations: Locations) -> Self {
+        Self::limited(project, Scopes::of_role(role), locations)
+    }
+
+    /// Somebody who may do what the scopes allow.
+    pub(super) fn limited(project: ProjectId, scopes: Scopes, locations: Locations) -> Self {
+        Self {
+            project,
+            role: scopes.role(),
+            scopes,
+            locations,
+        }
+    }
 }
 
 /// Proof that an actor may do `L` in one project. Only this room makes one; it lives no longer than the session
 /// or task that lends it, and is a snapshot: long streams ask again ([`Access::still_valid`](super::Access::still_valid)).
 pub struct Grant<'r, L> {
-    actor: Actor,
+    caller: &'r Caller,
     standing: &'r Standing,
     _level: PhantomData<fn() -> L>,
 }
 
 impl<'r, L: Level> Grant<'r, L> {
-    pub(super) fn new(actor: Actor, standing: &'r Standing) -> Self {
+    pub(super) fn new(caller: &'r Caller, standing: &'r Standing) -> Self {
         Self {
-            actor,
+            caller,
             standing,
             _level: PhantomData,
         }
@@ -215,12 +277,22 @@ impl<'r, L: Level> Grant<'r, L> {
 
     /// Who holds it.
     pub fn actor(&self) -> Actor {
-        self.actor
+        self.caller.actor
     }
 
-    /// The holder's role; nothing above it may be handed out with this grant.
+    /// An entry of the trail about this holder, in this project, in this request.
+    pub fn entry(&self, act: Act) -> Entry {
+        self.caller.entry(Some(self.project()), act)
+    }
+
+    /// The highest role that the holder fills wholly; nothing above it may be handed out with this grant.
     pub fn role(&self) -> Role {
         self.standing.role
+    }
+
+    /// What the holder may do; nothing beyond it may be handed out with this grant.
+    pub fn scopes(&self) -> Scopes {
+        self.standing.scopes
     }
 
     /// The same grant for a lower level.
@@ -228,7 +300,7 @@ impl<'r, L: Level> Grant<'r, L> {
     where
         L: Implies<Lower>,
     {
-        Grant::new(self.actor, self.standing)
+        Grant::new(self.caller, self.standing)
     }
 
     /// The same grant for reading.
@@ -247,7 +319,7 @@ impl<L: Level> fmt::Debug for Grant<'_, L> {
             "Grant({} in {} by {})",
             L::ACTION.name(),
             self.standing.project,
-            self.actor
+            self.caller.actor
         )
     }
 }
@@ -270,7 +342,7 @@ impl<L: Level> Session<L> {
 
     /// Lends the grant.
     pub fn grant(&self) -> Grant<'_, L> {
-        Grant::new(self.who.actor(), &self.standing)
+        Grant::new(&self.who.caller, &self.standing)
     }
 
     /// Lends a grant for reading.
@@ -328,38 +400,76 @@ pub(super) enum Holder {
         project: ProjectId,
         key: KeyId,
     },
+    Service {
+        project: ProjectId,
+        account: ServiceId,
+        token: [u8; 32],
+        scopes: Scopes,
+        audience: Audience,
+    },
 }
 
 /// A handler's key for what belongs to the caller alone: someone with a valid credential.
 #[derive(Clone, Debug)]
-pub struct SignedIn(pub(super) Holder);
+pub struct SignedIn {
+    pub(super) holder: Holder,
+    pub(super) caller: Caller,
+}
 
 impl SignedIn {
-    /// Who it is.
-    pub fn actor(&self) -> Actor {
-        match self.0 {
+    pub(super) fn new(holder: Holder, name: &str, origin: &Origin) -> Self {
+        let actor = match holder {
             Holder::Person { person, .. } => Actor::Person(person),
             Holder::ApiKey { project, key } => Actor::ApiKey(project, key),
-        }
+            Holder::Service {
+                project, account, ..
+            } => Actor::ServiceAccount(project, account),
+        };
+        let caller = Caller {
+            actor,
+            name: name.into(),
+            origin: origin.clone(),
+        };
+        Self { holder, caller }
+    }
+
+    /// Who it is.
+    pub fn actor(&self) -> Actor {
+        self.caller.actor
+    }
+
+    /// Who it is, as the trail says it.
+    pub fn who(&self) -> Who {
+        self.caller.who()
+    }
+
+    /// The request that the credential came with.
+    pub fn origin(&self) -> &Origin {
+        &self.caller.origin
+    }
+
+    /// An entry of the trail about this caller that belongs to no project, in this request.
+    pub fn entry(&self, act: Act) -> Entry {
+        self.caller.entry(None, act)
     }
 
     /// Whether it is an operator of the instance.
     pub fn is_operator(&self) -> bool {
-        matches!(self.0, Holder::Person { operator: true, .. })
+        matches!(self.holder, Holder::Person { operator: true, .. })
     }
 
     /// What is left to do before they are in.
     pub(super) fn step(&self) -> Step {
-        match self.0 {
+        match self.holder {
             Holder::Person { step, .. } => step,
-            Holder::ApiKey { .. } => Step::Done,
+            Holder::ApiKey { .. } | Holder::Service { .. } => Step::Done,
         }
     }
 
     /// Whether it is a person without a password so far.
     pub fn must_set_password(&self) -> bool {
         matches!(
-            self.0,
+            self.holder,
             Holder::Person {
                 must_set_password: true,
                 ..
@@ -414,6 +524,11 @@ impl Arriving {
         self.0.actor()
     }
 
+    /// The same, as the trail says it.
+    pub fn who(&self) -> Who {
+        self.0.who()
+    }
+
     /// Whether it is a person without a password so far.
     pub fn must_set_password(&self) -> bool {
         self.0.must_set_password()
@@ -459,7 +574,7 @@ impl OperatorSession {
 
     /// Lends the grant.
     pub fn grant(&self) -> OperatorGrant<'_> {
-        OperatorGrant::new(self.0.actor())
+        OperatorGrant::new(Cow::Borrowed(&self.0.caller))
     }
 
     /// Who holds it.
@@ -471,32 +586,43 @@ impl OperatorSession {
 /// Proof that an actor may look after the instance.
 #[derive(Debug)]
 pub struct OperatorGrant<'r> {
-    actor: Actor,
-    _lender: PhantomData<&'r OperatorSession>,
+    caller: Cow<'r, Caller>,
 }
 
-impl OperatorGrant<'_> {
-    pub(super) fn new(actor: Actor) -> Self {
-        Self {
-            actor,
-            _lender: PhantomData,
-        }
+impl<'r> OperatorGrant<'r> {
+    pub(super) fn new(caller: Cow<'r, Caller>) -> Self {
+        Self { caller }
     }
 
     /// Who holds it.
     pub fn actor(&self) -> Actor {
-        self.actor
+        self.caller.actor
+    }
+
+    /// An entry of the trail about this holder and the instance, in this request.
+    pub fn entry(&self, act: Act) -> Entry {
+        self.caller.entry(None, act)
     }
 }
 
 /// A handler's key for those few doors that are open to everyone: sign-in, health, the web app's files.
-#[derive(Clone, Copy, Debug)]
-pub struct Nobody(());
+#[derive(Clone, Debug)]
+pub struct Nobody(Origin);
 
 impl Nobody {
     /// Only the front door calls this, for a row that is told to be public.
-    pub fn admit() -> Self {
-        Self(())
+    pub fn admit(origin: Origin) -> Self {
+        Self(origin)
+    }
+
+    /// The request.
+    pub fn origin(&self) -> &Origin {
+        &self.0
+    }
+
+    /// An entry of the trail about somebody who is not known, in this request.
+    pub fn entry(&self, act: Act) -> Entry {
+        Entry::new(None, Who::nobody(), &self.0, act)
     }
 }
 

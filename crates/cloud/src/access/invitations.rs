@@ -131,7 +131,7 @@ impl Access {
             )
             .await?;
         if open.map_or(Ok(0), |row| row.i64(0))? >= MOST {
-            return Err(AccessError::TooMany);
+            return Err(AccessError::TooMany("open invitations"));
         }
         transaction
             .execute(

@@ -2,12 +2,14 @@
 
 use fieldkeep_protocol::{PersonId, Timestamp};
 
+use super::Task;
 use super::grant::{Holder, SignedIn};
 use super::sessions::{Beginning, Cause, Started, has_factor, token};
 use super::{Access, AccessError, Arrived, Arriving, Failure, PasswordFault, password};
 use crate::db::{Row, Transaction};
 use crate::keys::new_id;
 use crate::mail::Letter;
+use crate::trail::{Act, Entry, Origin, Who, WhoKind};
 
 const LINK_US: i64 = 15 * 60 * 1_000_000;
 const EMAIL_LONGEST: usize = 254;
@@ -31,7 +33,7 @@ pub struct Person {
 impl Access {
     /// The signed-in person; None for an API key.
     pub async fn me(&self, who: &SignedIn) -> Result<Option<Person>, Failure> {
-        let Holder::Person { person, .. } = &who.0 else {
+        let Holder::Person { person, .. } = &who.holder else {
             return Ok(None);
         };
         self.person(*person).await
@@ -81,6 +83,9 @@ impl Access {
                 ],
             )
             .await?;
+        let task = Who::new(WhoKind::System, Task::AdminCommand.name(), None);
+        let entry = Entry::new(None, task, &Origin::here(), Act::LinkCreate).on(person);
+        self.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "sign-in link made");
         Ok(secret)
@@ -186,16 +191,7 @@ impl Access {
     ///
     /// # Errors
     /// [`AccessError::LinkRefused`] alike for unknown, used and expired ones.
-    pub async fn redeem_link(&self, secret: &str) -> Result<Started, AccessError> {
-        self.redeem_link_from(secret, None).await
-    }
-
-    /// As [`redeem_link`](Self::redeem_link), by somebody of whom it is known where they are.
-    pub async fn redeem_link_from(
-        &self,
-        secret: &str,
-        source: Option<&str>,
-    ) -> Result<Started, AccessError> {
+    pub async fn redeem_link(&self, secret: &str, origin: &Origin) -> Result<Started, AccessError> {
         let hash = self
             .0
             .keys
@@ -240,13 +236,13 @@ impl Access {
                     person,
                     cause: Cause::Link,
                     factor: false,
-                    source,
                 },
+                origin,
             )
             .await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "signed in by link");
-        self.started(cookie).await
+        self.started(cookie, origin).await
     }
 
     /// Sets the caller's password and ends their other sessions. The current password is asked for, unless there is
@@ -261,7 +257,7 @@ impl Access {
     ) -> Result<(), AccessError> {
         let Holder::Person {
             person, session, ..
-        } = &who.0.0
+        } = &who.0.holder
         else {
             return Err(AccessError::NotAPerson);
         };
@@ -326,6 +322,8 @@ impl Access {
                 &[person.as_bytes().into(), session.into()],
             )
             .await?;
+        let entry = who.0.entry(Act::PasswordSet).on(*person);
+        self.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "password set");
         Ok(())

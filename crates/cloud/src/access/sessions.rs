@@ -10,9 +10,11 @@ use fieldkeep_protocol::{PersonId, SessionId, Timestamp};
 
 use super::grant::{Holder, SignedIn, Step};
 use super::people::normalized;
-use super::{Access, AccessError, Arriving, Credential, Denied, Failure, password};
+use super::{Access, AccessError, Arriving, Credential, Denied, Failure, device_code, password};
 use crate::db::{SqlError, Transaction};
 use crate::keys::{Keys, random};
+use crate::trail::{Act, Entry, Origin, Outcome, Who, WhoKind};
+use serde_json::json;
 
 const SECOND_US: i64 = 1_000_000;
 const SEEN_EVERY_US: i64 = 60 * SECOND_US;
@@ -31,7 +33,7 @@ pub struct OwnSession {
     pub id: SessionId,
     /// Whether it is the one that asks.
     pub current: bool,
-    /// How it began: `link`, `password`, `passkey` or `invitation`.
+    /// How it began: `link`, `password`, `passkey`, `invitation`, or `device` for a program that was let in by a code.
     pub cause: String,
     /// From where it began, as far as that is known.
     pub origin: Option<String>,
@@ -69,12 +71,11 @@ pub(super) enum Cause {
 }
 
 /// What a new session is.
-pub(super) struct Beginning<'a> {
+pub(super) struct Beginning {
     pub(super) person: PersonId,
     pub(super) cause: Cause,
     /// Whether a second factor was shown.
     pub(super) factor: bool,
-    pub(super) source: Option<&'a str>,
 }
 
 impl Cause {
@@ -108,6 +109,7 @@ impl Access {
         email: &str,
         password: &str,
         source: &str,
+        origin: &Origin,
     ) -> Result<Started, AccessError> {
         let email = normalized(email).unwrap_or_default();
         self.limit(&email, source)?;
@@ -126,6 +128,12 @@ impl Access {
         let right = self.0.passwords.verify(password, stored).await?;
         let (Some(row), Some(stored), true) = (&row, stored, right) else {
             tracing::info!("sign-in refused");
+            if let Some(row) = &row {
+                let entry = Entry::new(None, Who::nobody(), origin, Act::SessionStart)
+                    .on(PersonId::from_bytes(row.array(0)?))
+                    .ended(Outcome::Refused("sign_in_failed"));
+                self.trail().note(entry);
+            }
             return Err(AccessError::WrongCredentials);
         };
         self.0.throttle.forgive(self.email_hash(&email));
@@ -155,22 +163,25 @@ impl Access {
                     person,
                     cause: Cause::Password,
                     factor: false,
-                    source: Some(source),
                 },
+                origin,
             )
             .await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "signed in by password");
-        self.started(cookie).await
+        self.started(cookie, origin).await
     }
 
     /// Ends the caller's session, on the server too. An API key has none to end.
     pub async fn sign_out(&self, who: &Arriving) -> Result<(), Failure> {
-        if let Holder::Person { session, .. } = &who.0.0 {
-            self.0
-                .db
+        if let Holder::Person { session, .. } = &who.0.holder {
+            let mut transaction = self.0.db.begin().await?;
+            transaction
                 .execute("DELETE FROM session WHERE hash = $1", &[session.into()])
                 .await?;
+            let entry = who.0.entry(Act::SessionEnd);
+            self.trail().write(&mut transaction, entry).await?;
+            transaction.commit().await?;
         }
         Ok(())
     }
@@ -190,47 +201,74 @@ impl Access {
     pub(super) async fn begin_session(
         &self,
         transaction: &mut Transaction,
-        beginning: Beginning<'_>,
+        beginning: Beginning,
+        origin: &Origin,
     ) -> Result<String, Failure> {
         let person = beginning.person;
         let now = self.0.clock.now().as_micros();
         let (secret, hash) = token(&self.0.keys, "session.hash");
-        let [id, _] = halves(hash);
         let waits = !beginning.factor && has_factor(transaction, person).await?;
         let life_us = if waits {
             STEP_LIFE_US
         } else {
             i64::from(self.0.rules.absolute_s) * SECOND_US
         };
-        let key = self.0.keys.instance();
-        let origin = beginning
-            .source
-            .map(|source| key.seal("session.origin", &id, source.as_bytes()));
         transaction
             .execute("DELETE FROM session WHERE expires_us <= $1", &[now.into()])
             .await?;
+        let what = (person, beginning.cause.name());
+        self.insert_session(transaction, &hash, what, beginning.factor, life_us, origin)
+            .await?;
+        let who = Who::new(WhoKind::Person, person, None);
+        let entry = Entry::new(None, who, origin, Act::SessionStart)
+            .on(person)
+            .new_value(json!({ "by": beginning.cause.name(), "factor": beginning.factor }));
+        self.trail().write(transaction, entry).await?;
+        Ok(secret)
+    }
+
+    /// Writes the row of a session that begins now.
+    pub(super) async fn insert_session(
+        &self,
+        transaction: &mut Transaction,
+        hash: &[u8; 32],
+        (person, cause): (PersonId, &str),
+        factor: bool,
+        life_us: i64,
+        origin: &Origin,
+    ) -> Result<(), Failure> {
+        let now = self.0.clock.now().as_micros();
+        let [id, _] = halves(*hash);
+        let key = self.0.keys.instance();
+        let from = origin
+            .address()
+            .map(|address| key.seal("session.origin", &id, address.to_string().as_bytes()));
         transaction
             .execute(
                 "INSERT INTO session
                      (hash, id, person, cause, created_us, seen_us, expires_us, proved_us, factor, origin_sealed)
                  VALUES ($1, $2, $3, $4, $5, $5, $6, $5, $7, $8)",
                 &[
-                    (&hash).into(),
+                    hash.into(),
                     (&id).into(),
                     person.as_bytes().into(),
-                    beginning.cause.name().into(),
+                    cause.into(),
                     now.into(),
                     now.saturating_add(life_us).into(),
-                    beginning.factor.into(),
-                    origin.as_deref().into(),
+                    factor.into(),
+                    from.as_deref().into(),
                 ],
             )
             .await?;
-        Ok(secret)
+        Ok(())
     }
 
-    pub(super) async fn started(&self, cookie: String) -> Result<Started, AccessError> {
-        let who = match self.session_holder(&cookie).await {
+    pub(super) async fn started(
+        &self,
+        cookie: String,
+        origin: &Origin,
+    ) -> Result<Started, AccessError> {
+        let who = match self.session_holder(&cookie, origin).await {
             Ok(who) => Arriving(who),
             Err(Denied::Failed(failure)) => return Err(failure.into()),
             Err(_) => return Err(AccessError::WrongCredentials),
@@ -242,7 +280,11 @@ impl Access {
         })
     }
 
-    pub(super) async fn session_holder(&self, secret: &str) -> Result<SignedIn, Denied> {
+    pub(super) async fn session_holder(
+        &self,
+        secret: &str,
+        origin: &Origin,
+    ) -> Result<SignedIn, Denied> {
         if secret.len() > TOKEN_LONGEST {
             return Err(Denied::Unauthenticated);
         }
@@ -251,18 +293,25 @@ impl Access {
             .keys
             .instance()
             .lookup("session.hash", secret.as_bytes());
-        self.session_by_hash(hash).await
+        self.session_by_hash(hash, origin).await
     }
 
     /// The holder as it stands now.
     pub(super) async fn refreshed(&self, who: &SignedIn) -> Result<SignedIn, Denied> {
-        match &who.0 {
-            Holder::Person { session, .. } => self.session_by_hash(*session).await,
-            Holder::ApiKey { project, key } => self.api_key_alive(*project, *key).await,
+        match &who.holder {
+            Holder::Person { session, .. } => self.session_by_hash(*session, who.origin()).await,
+            Holder::ApiKey { project, key } => self.api_key_alive(who, *project, *key).await,
+            Holder::Service {
+                token, audience, ..
+            } => self.token_holder(*token, *audience, who.origin()).await,
         }
     }
 
-    async fn session_by_hash(&self, hash: [u8; 32]) -> Result<SignedIn, Denied> {
+    pub(super) async fn session_by_hash(
+        &self,
+        hash: [u8; 32],
+        origin: &Origin,
+    ) -> Result<SignedIn, Denied> {
         let now = self.0.clock.now().as_micros();
         let idle_us = i64::from(self.0.rules.idle_s) * SECOND_US;
         let row = self
@@ -274,6 +323,8 @@ impl Access {
                     (&hash).into(),
                     now.into(),
                     now.saturating_sub(idle_us).into(),
+                    device_code::CAUSE.into(),
+                    now.saturating_sub(device_code::IDLE_US).into(),
                 ],
             )
             .await?
@@ -295,24 +346,32 @@ impl Access {
             (false, true, _) => Step::ShowFactor,
             (false, false, true) => Step::SetUpFactor,
         };
-        Ok(SignedIn(Holder::Person {
-            person: PersonId::from_bytes(row.array(0)?),
+        let id: [u8; 16] = row.array(0)?;
+        let holder = Holder::Person {
+            person: PersonId::from_bytes(id),
             operator,
             must_set_password: row.bool(2)?,
             session: hash,
             step,
             proved: Timestamp::from_micros(row.i64(4)?),
-        }))
+        };
+        let name = self
+            .0
+            .keys
+            .instance()
+            .open_text("person.name", &id, row.bytes(8)?)
+            .map_err(Failure::from)?;
+        Ok(SignedIn::new(holder, &name, origin))
     }
 
     /// Whether the caller proved within the last ten minutes who they are.
     pub(super) fn is_fresh(&self, who: &SignedIn) -> bool {
-        match &who.0 {
+        match &who.holder {
             Holder::Person { proved, .. } => {
                 let age_us = self.0.clock.now().as_micros() - proved.as_micros();
                 age_us < FRESH_US
             }
-            Holder::ApiKey { .. } => true,
+            Holder::ApiKey { .. } | Holder::Service { .. } => true,
         }
     }
 
@@ -326,11 +385,14 @@ impl Access {
             .db
             .fetch_all(
                 "SELECT id, hash, cause, origin_sealed, created_us, seen_us, expires_us FROM session
-                 WHERE person = $1 AND expires_us > $2 AND seen_us > $3 ORDER BY created_us DESC, id",
+                 WHERE person = $1 AND expires_us > $2
+                     AND seen_us > CASE WHEN cause = $4 THEN $5 ELSE $3 END ORDER BY created_us DESC, id",
                 &[
                     person.as_bytes().into(),
                     now.into(),
                     now.saturating_sub(idle_us).into(),
+                    device_code::CAUSE.into(),
+                    now.saturating_sub(device_code::IDLE_US).into(),
                 ],
             )
             .await?;
@@ -397,17 +459,19 @@ const SESSION: &str = "
         NOT s.factor AND (EXISTS (SELECT 1 FROM totp t WHERE t.person = p.id AND t.confirmed_us IS NOT NULL)
             OR EXISTS (SELECT 1 FROM passkey k WHERE k.person = p.id)),
         NOT s.factor AND EXISTS (SELECT 1 FROM membership m WHERE m.person = p.id AND m.role = 'administrator'
-            AND (m.until_us IS NULL OR m.until_us > $2))
+            AND (m.until_us IS NULL OR m.until_us > $2)),
+        p.name_sealed
     FROM session s JOIN person p ON p.id = s.person
-    WHERE s.hash = $1 AND s.expires_us > $2 AND s.seen_us > $3 AND p.enabled";
+    WHERE s.hash = $1 AND s.expires_us > $2 AND p.enabled
+        AND s.seen_us > CASE WHEN s.cause = $4 THEN $5 ELSE $3 END";
 
 /// The person behind a session, and the session.
 pub(super) fn a_person(who: &SignedIn) -> Result<(PersonId, &[u8; 32]), AccessError> {
-    match &who.0 {
+    match &who.holder {
         Holder::Person {
             person, session, ..
         } => Ok((*person, session)),
-        Holder::ApiKey { .. } => Err(AccessError::NotAPerson),
+        Holder::ApiKey { .. } | Holder::Service { .. } => Err(AccessError::NotAPerson),
     }
 }
 

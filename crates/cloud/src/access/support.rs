@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::db::Db;
 use crate::keys::Keys;
+use crate::trail::Origin;
 
 impl Access {
     /// Access with the default rules.
@@ -37,7 +38,7 @@ impl Access {
     /// A session of a person who has shown whatever they must, begun now.
     pub async fn full_session(&self, email: &str) -> Result<String, AccessError> {
         let token = self.sign_in_link(email).await?;
-        let cookie = self.redeem_link(&token).await?.cookie;
+        let cookie = self.redeem_link(&token, &Origin::here()).await?.cookie;
         let hash = self.session_hash(&cookie);
         self.0
             .db
@@ -52,7 +53,7 @@ impl Access {
     /// Sets the password of whoever holds this session.
     pub async fn set_password_of(&self, cookie: &str, password: &str) -> Result<(), AccessError> {
         let credential = Credential::Cookie(cookie.to_owned());
-        let Ok(who) = self.arrived(&credential).await else {
+        let Ok(who) = self.arrived(&credential, &Origin::here()).await else {
             return Err(AccessError::WrongCredentials);
         };
         self.set_password(&who, None, password, &[]).await
@@ -105,8 +106,8 @@ impl Access {
         Ok(())
     }
 
-    /// Ends a membership.
-    pub async fn remove_member(
+    /// Ends a membership, whatever hangs on it.
+    pub async fn drop_member(
         &self,
         person: PersonId,
         project: ProjectId,

@@ -2,9 +2,11 @@
 //!
 //! Nothing here is reached from outside: a request never becomes a task.
 
+use std::borrow::Cow;
+
 use fieldkeep_protocol::ProjectId;
 
-use super::grant::{Actor, Grant, Level, Locations, OperatorGrant, Standing};
+use super::grant::{Caller, Grant, Level, Locations, OperatorGrant, Standing};
 use super::roles::Role;
 
 /// Why the program acts on its own.
@@ -49,31 +51,27 @@ impl System {
     pub fn project(self, project: ProjectId) -> SystemSession {
         tracing::trace!(task = self.0.name(), project.id = %project, "system grant");
         SystemSession {
-            task: self.0,
-            standing: Standing {
-                project,
-                role: Role::Administrator,
-                locations: Locations::All,
-            },
+            caller: Caller::system(self.0),
+            standing: Standing::of_role(project, Role::Administrator, Locations::All),
         }
     }
 
     /// The instance itself.
     pub fn operator(&self) -> OperatorGrant<'_> {
-        OperatorGrant::new(Actor::System(self.0))
+        OperatorGrant::new(Cow::Owned(Caller::system(self.0)))
     }
 }
 
 /// A task's key for one project.
 #[derive(Debug)]
 pub struct SystemSession {
-    task: Task,
+    caller: Caller,
     standing: Standing,
 }
 
 impl SystemSession {
     /// Lends a grant of any level.
     pub fn grant<L: Level>(&self) -> Grant<'_, L> {
-        Grant::new(Actor::System(self.task), &self.standing)
+        Grant::new(&self.caller, &self.standing)
     }
 }

@@ -3,6 +3,7 @@
 mod api_keys;
 mod factors;
 mod invitations;
+mod members;
 mod roles;
 mod timing;
 
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::Hands;
 use crate::keys::{MasterKey, new_id};
+use crate::trail::Origin;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -83,11 +85,13 @@ impl Bench {
 
     async fn who(&self, cookie: &str) -> Result<SignedIn, Denied> {
         let credential = Credential::Cookie(cookie.to_owned());
-        self.access.actor(&credential).await
+        self.access.actor(&credential, &Origin::here()).await
     }
 
     async fn sign_in(&self, email: &str, password: &str) -> Result<Started, AccessError> {
-        self.access.sign_in(email, password, "192.0.2.1").await
+        self.access
+            .sign_in(email, password, "192.0.2.1", &Origin::here())
+            .await
     }
 }
 
@@ -99,7 +103,8 @@ async fn the_first_link_makes_the_operator_and_later_ones_make_nobody() {
         .sign_in_link(" Anna@Example.org ")
         .await
         .unwrap();
-    let started = bench.access.redeem_link(&link).await.unwrap();
+    let here = Origin::here();
+    let started = bench.access.redeem_link(&link, &here).await.unwrap();
     assert_eq!(started.who.step(), Step::SetUpFactor);
     assert!(started.who.0.is_operator() && started.who.must_set_password());
     let me = bench.access.me_arriving(&started.who).await;
@@ -117,7 +122,13 @@ async fn the_first_link_makes_the_operator_and_later_ones_make_nobody() {
         .unwrap_err();
     assert!(matches!(error, AccessError::PersonUnknown));
     let again = bench.access.sign_in_link("anna@example.org").await.unwrap();
-    assert!(bench.access.redeem_link(&again).await.is_ok());
+    assert!(
+        bench
+            .access
+            .redeem_link(&again, &Origin::here())
+            .await
+            .is_ok()
+    );
     for email in ["", "anna", "@example.org", "a@b@c", "a b@example.org"] {
         let error = bench.access.sign_in_link(email).await.unwrap_err();
         assert!(matches!(error, AccessError::InvalidEmail), "{email}");
@@ -128,15 +139,20 @@ async fn the_first_link_makes_the_operator_and_later_ones_make_nobody() {
 async fn a_link_works_once_and_for_fifteen_minutes() {
     let bench = Bench::new().await;
     let link = bench.access.sign_in_link("anna@example.org").await.unwrap();
+    let here = Origin::here();
     let (one, two) = tokio::join!(
-        bench.access.redeem_link(&link),
-        bench.access.redeem_link(&link)
+        bench.access.redeem_link(&link, &here),
+        bench.access.redeem_link(&link, &here)
     );
     assert!(one.is_ok() != two.is_ok());
     let late = bench.access.sign_in_link("anna@example.org").await.unwrap();
     bench.hands.advance(15 * MINUTE);
     for secret in [late.as_str(), link.as_str(), "", "AAAA"] {
-        let error = bench.access.redeem_link(secret).await.unwrap_err();
+        let error = bench
+            .access
+            .redeem_link(secret, &Origin::here())
+            .await
+            .unwrap_err();
         assert!(matches!(error, AccessError::LinkRefused));
     }
 }
@@ -236,7 +252,10 @@ async fn one_source_cannot_try_many_accounts() {
     }
     let error = bench.sign_in("p9@example.org", "wrong").await.unwrap_err();
     assert!(matches!(error, AccessError::Throttled { .. }));
-    let elsewhere = bench.access.sign_in("p9@example.org", "wrong", "192.0.2.2");
+    let here = Origin::here();
+    let elsewhere = bench
+        .access
+        .sign_in("p9@example.org", "wrong", "192.0.2.2", &here);
     assert!(matches!(
         elsewhere.await,
         Err(AccessError::WrongCredentials)
@@ -333,7 +352,13 @@ async fn a_disabled_person_is_out_at_once() {
     bench.access.0.db.execute(disable, &values).await.unwrap();
     assert!(bench.who(&cookie).await.is_err());
     assert!(bench.sign_in("anna@example.org", PASSWORD).await.is_err());
-    assert!(bench.access.redeem_link(&link).await.is_err());
+    assert!(
+        bench
+            .access
+            .redeem_link(&link, &Origin::here())
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -367,10 +392,14 @@ async fn two_processes_on_one_folder_agree() {
     let beside = Access::open_default(db, opened.keys, bench.clock.clone());
     let beside = beside.await.unwrap();
     let link = beside.sign_in_link("anna@example.org").await.unwrap();
-    let started = bench.access.redeem_link(&link).await.unwrap();
-    assert!(beside.redeem_link(&link).await.is_err());
+    let started = bench
+        .access
+        .redeem_link(&link, &Origin::here())
+        .await
+        .unwrap();
+    assert!(beside.redeem_link(&link, &Origin::here()).await.is_err());
     let credential = Credential::Cookie(started.cookie.clone());
-    let who = beside.arriving(&credential).await.unwrap();
+    let who = beside.arriving(&credential, &Origin::here()).await.unwrap();
     beside.sign_out(&who).await.unwrap();
     assert!(bench.who(&started.cookie).await.is_err());
     assert_eq!(beside.cookie_name(), bench.access.cookie_name());

@@ -24,6 +24,7 @@
 mod answer;
 mod argument;
 mod credential;
+mod form;
 mod key;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ use utoipa::openapi::Schema;
 use utoipa::openapi::path::Parameter;
 use utoipa::openapi::request_body::RequestBody;
 
+pub(super) use answer::json_parts;
 pub use answer::{Answer, Created, Either, Empty, Forms, Json, Raw, RawKind, SetCookie};
 pub(super) use argument::nullable;
 pub use argument::{
@@ -48,11 +50,13 @@ pub use argument::{
     Rest, Source,
 };
 pub(super) use credential::{clear_cookie, session_cookie};
+pub use form::{Fields, Form, Pairs, Texts};
 pub(super) use key::denied;
-pub use key::{Key, Needs};
+pub use key::{Key, LegacySession, Needs};
 
 use super::App;
-use super::problem::{Code, Problem};
+use super::notice::Notice;
+use super::problem::{Code, Pending, Problem};
 
 /// The part of a request that a key is taken from; the body is out of reach.
 pub struct Head {
@@ -72,6 +76,13 @@ impl Head {
             .iter()
             .find(|(key, _)| key == name)
             .map(|(_, value)| value.as_str())
+    }
+}
+
+impl Incoming {
+    /// A part of the path by its name.
+    pub(super) fn segment(&self, name: &str) -> Option<&str> {
+        self.head.parameter(name)
     }
 }
 
@@ -134,6 +145,41 @@ where
     }
 }
 
+/// A route of somebody else's API, kept for its clients: no part of our API's document, and its refusals are in the words
+/// of `refuse`.
+pub(super) fn foreign<H, K, A>(
+    method: Method,
+    path: &'static str,
+    handler: H,
+    summary: &'static str,
+    refuse: fn(&Problem) -> Response,
+) -> Row
+where
+    H: Handler<K, A>,
+    K: Key,
+{
+    let row = door(method, path, handler, summary);
+    let serve = Arc::clone(&row.serve);
+    Row {
+        documented: false,
+        serve: Arc::new(move |app, incoming| {
+            let served = serve(app, incoming);
+            Box::pin(async move {
+                let mut response = served.await;
+                match response.extensions_mut().remove::<Pending>() {
+                    Some(Pending(problem)) => {
+                        let mut refusal = refuse(&problem);
+                        refusal.extensions_mut().insert(problem.code());
+                        refusal
+                    }
+                    None => response,
+                }
+            })
+        }),
+        ..row
+    }
+}
+
 impl Row {
     /// `GET /api/v1/me`, as the golden text names it.
     #[must_use]
@@ -176,7 +222,7 @@ pub(super) fn mount(table: Vec<Row>) -> axum::Router<App> {
 }
 
 async fn enter(app: App, mut request: Request, rows: Arc<[Row]>) -> Response {
-    let path = match request.extract_parts::<RawPathParams>().await {
+    let path: Vec<(String, String)> = match request.extract_parts::<RawPathParams>().await {
         Ok(params) => params
             .iter()
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -193,6 +239,7 @@ async fn enter(app: App, mut request: Request, rows: Arc<[Row]>) -> Response {
         return wrong_method(&app, request, &rows).await;
     };
     let (parts, body) = request.into_parts();
+    Notice::of(&parts.extensions).route(row.name(), &path);
     let head = Head { parts, path };
     (row.serve)(app, Incoming { head, body }).await
 }

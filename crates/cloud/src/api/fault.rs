@@ -36,19 +36,32 @@ pub(super) fn access(error: AccessError) -> Problem {
         | AccessError::LastFactor
         | AccessError::PasswordTooShortAlone
         | AccessError::TotpExists
-        | AccessError::TooMany
         | AccessError::OtherPerson
-        | AccessError::MemberAlready
         | AccessError::HasAccount => Problem::new(Code::Conflict).detail(error.to_string()),
         AccessError::Password(fault) => Problem::field("password", fault.to_string()),
-        AccessError::PersonUnknown | AccessError::KeyUnknown | AccessError::NotFound => {
-            Problem::new(Code::NotFound)
-        }
+        AccessError::PersonUnknown
+        | AccessError::KeyUnknown
+        | AccessError::NotFound
+        | AccessError::AccountUnknown
+        | AccessError::CredentialUnknown
+        | AccessError::MemberUnknown
+        | AccessError::ProjectUnknown => Problem::new(Code::NotFound),
+        AccessError::Last(_)
+        | AccessError::Emergency
+        | AccessError::Hanging
+        | AccessError::AlreadyMember => Problem::new(Code::Conflict).detail(error.to_string()),
+        AccessError::CannotTakeOver => Problem::field("to", error.to_string()),
+        AccessError::NoReason => Problem::field("reason", error.to_string()),
+        AccessError::TooLong => Problem::field("hours", "are between 1 and 24"),
         AccessError::InvalidEmail => Problem::field("email", "is not an e-mail address"),
         AccessError::InvalidName => Problem::field("name", error.to_string()),
         AccessError::RoleAbove(_) => Problem::field("role", "allows more than your own role"),
         AccessError::LocationsBeyond => Problem::field("locations", "reach further than your own"),
+        AccessError::ScopesBeyond => Problem::field("scopes", error.to_string()),
         AccessError::PastDate => Problem::field("expires", "is past"),
+        AccessError::TooLongLived => Problem::field("expires", "is more than a year away"),
+        AccessError::TooMany(_) => Problem::new(Code::Conflict).detail(error.to_string()),
+        AccessError::CodeUnknown => Problem::field("user_code", error.to_string()),
         AccessError::NotAPerson => {
             Problem::new(Code::Forbidden).detail("only a person who signed in can do this")
         }

@@ -4,13 +4,19 @@
 //! all, and that a problem on its way out gets the request's id. Logs one line a request, without addresses, query or
 //! bodies.
 
-use axum::extract::{MatchedPath, Request};
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tracing::Instrument as _;
 
+use super::notice::Notice;
 use super::problem::{Code, Pending, Problem};
+use crate::access::Allowance;
+use crate::pki::Peer;
+use crate::trail::{Origin, Trail};
 
 /// Where clients find the request id.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -39,11 +45,49 @@ impl RequestId {
     }
 }
 
+/// What is left of the caller's quota, told by the door to this layer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally(Arc<OnceLock<Allowance>>);
+
+impl Tally {
+    pub(super) fn note(&self, allowance: Allowance) {
+        // The first question of a request counts; there is only one.
+        let _ = self.0.set(allowance);
+    }
+
+    /// `RateLimit-Policy` and `RateLimit`, after the IETF's draft.
+    fn dress(&self, headers: &mut HeaderMap) {
+        let Some(allowance) = self.0.get() else {
+            return;
+        };
+        let policy = format!("\"key\";q={};w={}", allowance.quota, allowance.window_s);
+        let limit = format!("\"key\";r={};t={}", allowance.left, allowance.whole_in_s);
+        for (name, text) in [("ratelimit-policy", policy), ("ratelimit", limit)] {
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+    }
+}
+
 /// The outermost layer.
-pub(super) async fn outermost(mut request: Request, next: Next) -> Response {
+pub(super) async fn outermost(
+    State(trail): State<Trail>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let id = RequestId::new();
     let method = request.method().clone();
+    let tally = Tally::default();
+    let address = request
+        .extensions()
+        .get::<Peer>()
+        .map(|peer| peer.address.ip());
+    let origin = Origin::new(address, Some(id.0.clone()));
     request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(tally.clone());
+    let notice = Notice::new(origin);
+    request.extensions_mut().insert(notice.clone());
     let path = request
         .extensions()
         .get::<MatchedPath>()
@@ -51,25 +95,28 @@ pub(super) async fn outermost(mut request: Request, next: Next) -> Response {
     let span = tracing::info_span!("request", request.id = %id.0);
     let (mut response, id) = async {
         let response = next.run(request).await;
-        let response = fill_in(response, &id);
+        let (response, code) = fill_in(response, &id);
+        notice.ended(&trail, &method, response.status(), code);
         tracing::info!(%method, path, status = response.status().as_u16(), "answered");
         (response, id)
     }
     .instrument(span)
     .await;
     dress(response.headers_mut(), &id);
+    tally.dress(response.headers_mut());
     response
 }
 
 /// Gives problems their body, and turns refusals that came from the framework into problems.
-fn fill_in(mut response: Response, id: &RequestId) -> Response {
+fn fill_in(mut response: Response, id: &RequestId) -> (Response, Option<Code>) {
     if let Some(Pending(problem)) = response.extensions_mut().remove::<Pending>() {
         let given = std::mem::take(response.headers_mut());
+        let code = problem.code();
         let mut filled = problem.respond(&id.0);
         for (name, value) in &given {
             filled.headers_mut().insert(name, value.clone());
         }
-        return filled;
+        return (filled, Some(code));
     }
     let status = response.status();
     let framework = (status.is_client_error() || status.is_server_error())
@@ -81,9 +128,11 @@ fn fill_in(mut response: Response, id: &RequestId) -> Response {
             status if status.is_server_error() => Code::Internal,
             _ => Code::Malformed,
         };
-        return Problem::new(code).respond(&id.0);
+        return (Problem::new(code).respond(&id.0), Some(code));
     }
-    response
+    // A refusal in the words of another API.
+    let code = response.extensions_mut().remove::<Code>();
+    (response, code)
 }
 
 fn dress(headers: &mut HeaderMap, id: &RequestId) {

@@ -7,8 +7,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use fieldkeep_protocol::{
-    ClaimId, DeploymentId, DeviceId, ElementId, InvitationId, KeyId, LocationId, PasskeyId,
-    PersonId, ProjectId, SessionId, Timestamp,
+    ClaimId, CredentialId, DeploymentId, DeviceId, ElementId, InvitationId, KeyId, LocationId,
+    PasskeyId, PersonId, ProjectId, ServiceId, SessionId, Timestamp,
 };
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -50,6 +50,8 @@ named! {
     SessionId, "session", "ses";
     PasskeyId, "passkey", "pky";
     InvitationId, "invitation", "inv";
+    ServiceId, "account", "svc";
+    CredentialId, "credential", "crd";
 }
 
 /// An id in a body: a TypeID such as `elm_01h455vb4pex5vsknk084sn02q`.
@@ -71,6 +73,10 @@ pub type ElementRef = Id<ElementId>;
 pub type DeploymentRef = Id<DeploymentId>;
 /// An API key's id in a body.
 pub type KeyRef = Id<KeyId>;
+/// A service account's id in a body.
+pub type ServiceRef = Id<ServiceId>;
+/// The id of a service account's credential in a body.
+pub type CredentialRef = Id<CredentialId>;
 /// A person's id in a body.
 pub type PersonRef = Id<PersonId>;
 /// A session's id in a body.

@@ -239,6 +239,16 @@ impl Problem {
     pub const fn code(&self) -> Code {
         self.code
     }
+
+    /// What is special about this one, or else what all of its kind have in common.
+    pub(super) fn words(&self) -> &str {
+        self.detail.as_deref().unwrap_or(self.code.title())
+    }
+
+    /// When it is worth trying again.
+    pub(super) const fn retry_after_s(&self) -> Option<u64> {
+        self.retry_after_s
+    }
 }
 
 /// Faults of one request, collected so that a client learns of all of them at once.

@@ -8,6 +8,7 @@ mod auth;
 mod changes;
 mod claims;
 mod clocks;
+mod compatibility;
 mod completeness;
 mod deployments;
 mod devices;
@@ -18,12 +19,17 @@ mod instance;
 mod invitations;
 mod live;
 mod locations;
+mod members;
+mod oauth;
+mod operators;
 mod people;
 mod points;
 mod projects;
 mod retention;
+mod service_accounts;
 mod sessions;
 mod tables;
+mod trail;
 
 use fieldkeep_protocol::LocationId;
 use http::Method;
@@ -53,15 +59,20 @@ macro_rules! project {
     };
 }
 
+mod callers;
+
 /// The table.
 #[must_use]
 pub fn table() -> Vec<Row> {
     let mut rows = public();
-    rows.extend(on_the_way_in());
+    rows.extend(callers::on_the_way_in());
     rows.extend(signed_in());
     rows.extend(described());
     rows.extend(measured());
     rows.extend(kept());
+    rows.extend(callers::people());
+    rows.extend(callers::services());
+    rows.extend(super::compat::rows());
     rows
 }
 
@@ -110,108 +121,24 @@ fn public() -> Vec<Row> {
             invitations::accept,
             "Accept an invitation as somebody new",
         ),
-    ]
-}
-
-/// The caller's own way in: password, second factors, sessions.
-fn on_the_way_in() -> Vec<Row> {
-    vec![
         door(
             POST,
-            v1!("/auth/second-factor"),
-            factors::second_factor,
-            "Show my second factor",
+            "/oauth/token",
+            oauth::token,
+            "A token for a service account or a confirmed code",
         ),
+        door(POST, "/oauth/revoke", oauth::revoke, "End a token"),
         door(
             POST,
-            v1!("/auth/second-factor/challenge"),
-            factors::challenge,
-            "A challenge for showing a passkey of mine",
-        ),
-        door(
-            POST,
-            v1!("/auth/prove"),
-            factors::prove,
-            "Prove once more who I am",
+            "/oauth/device_authorization",
+            oauth::device_authorization,
+            "Begin to ask for a person's token by a code",
         ),
         door(
             GET,
-            v1!("/auth/factors"),
-            factors::list,
-            "My second factors",
-        ),
-        door(
-            POST,
-            v1!("/auth/totp"),
-            factors::begin_totp,
-            "Begin an authenticator app",
-        ),
-        door(
-            POST,
-            v1!("/auth/totp/confirm"),
-            factors::confirm_totp,
-            "Confirm an authenticator app",
-        ),
-        door(
-            DELETE,
-            v1!("/auth/totp"),
-            factors::remove_totp,
-            "Remove my authenticator app",
-        ),
-        door(
-            POST,
-            v1!("/auth/passkeys/challenge"),
-            factors::begin_passkey,
-            "A challenge for making a passkey",
-        ),
-        door(
-            POST,
-            v1!("/auth/passkeys"),
-            factors::add_passkey,
-            "Keep a passkey that was made",
-        ),
-        door(
-            PATCH,
-            v1!("/auth/passkeys/{passkey}"),
-            factors::rename_passkey,
-            "Give a passkey of mine another name",
-        ),
-        door(
-            DELETE,
-            v1!("/auth/passkeys/{passkey}"),
-            factors::remove_passkey,
-            "Remove a passkey of mine",
-        ),
-        door(
-            POST,
-            v1!("/auth/recovery-codes"),
-            factors::recovery_codes,
-            "Make my recovery codes anew",
-        ),
-        door(
-            POST,
-            v1!("/auth/recovery-codes/kept"),
-            factors::codes_kept,
-            "Note that my recovery codes are printed",
-        ),
-        door(GET, v1!("/auth/sessions"), sessions::list, "My sessions"),
-        door(
-            DELETE,
-            v1!("/auth/sessions/{session}"),
-            sessions::end,
-            "End a session of mine",
-        ),
-        door(
-            POST,
-            v1!("/auth/sessions/end-others"),
-            sessions::end_others,
-            "End every session of mine but this one",
-        ),
-        door(
-            POST,
-            v1!("/auth/invitation/join"),
-            invitations::join,
-            "Accept an invitation as who I am",
+            "/.well-known/oauth-authorization-server",
+            oauth::metadata,
+            "What the token endpoint can",
         ),
     ]
 }
@@ -417,44 +344,6 @@ fn described() -> Vec<Row> {
             project!("/deployments/{deployment}"),
             deployments::change,
             "End a deployment",
-        ),
-        door(GET, project!("/members"), people::members, "Members"),
-        door(
-            GET,
-            project!("/invitations"),
-            invitations::list,
-            "Invitations",
-        ),
-        door(
-            POST,
-            project!("/invitations"),
-            invitations::create,
-            "Invite somebody",
-        ),
-        door(
-            POST,
-            project!("/invitations/{invitation}/resend"),
-            invitations::resend,
-            "Send an invitation again",
-        ),
-        door(
-            DELETE,
-            project!("/invitations/{invitation}"),
-            invitations::revoke,
-            "Revoke an invitation",
-        ),
-        door(GET, project!("/keys"), people::keys, "API keys"),
-        door(
-            POST,
-            project!("/keys"),
-            people::create_key,
-            "Make an API key",
-        ),
-        door(
-            DELETE,
-            project!("/keys/{key}"),
-            people::revoke_key,
-            "Revoke an API key",
         ),
     ]
 }

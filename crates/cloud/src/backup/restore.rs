@@ -22,7 +22,7 @@ use super::write::SERIES_FILE;
 use super::{BackupError, CATALOGUE, Done, SERIES, blocking, status};
 use crate::clock::Clock;
 use crate::db::{self, Db};
-use crate::keys::{KeySnapshot, Keys, MasterKey, MasterKeyId, Restored, UNFINISHED};
+use crate::keys::{CLOSED, KeySnapshot, Keys, MasterKey, MasterKeyId, Restored, UNFINISHED};
 use crate::pki::Pki;
 
 /// Rows of one transaction, in bytes of their frames: few enough to stay small, many enough to be quick.
@@ -91,6 +91,7 @@ pub async fn restore(
     let outcome = fill(&place, sources, &order.master_key, &clock, progress).await;
     match outcome {
         Ok(restoration) => {
+            place.shut()?;
             place.release()?;
             Ok(restoration)
         }
@@ -241,7 +242,11 @@ impl Place {
 
     /// Removes what a restore writes, and nothing else; the mark stays.
     fn empty(&self) -> Result<(), BackupError> {
-        let mut files = vec!["keyring".to_owned(), "keyring.new".to_owned()];
+        let mut files = vec![
+            "keyring".to_owned(),
+            "keyring.new".to_owned(),
+            CLOSED.to_owned(),
+        ];
         for base in ["keys", "catalogue", "series"] {
             for suffix in ["", "-wal", "-shm", "-journal"] {
                 files.push(format!("{base}.db{suffix}"));
@@ -269,6 +274,20 @@ impl Place {
     fn clear(self) -> Result<(), BackupError> {
         self.empty()?;
         self.release()
+    }
+
+    /// Keeps people and devices out until an operator opens the instance: the one that it stands for may still run.
+    fn shut(&self) -> Result<(), BackupError> {
+        let path = self.data.join(CLOSED);
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mark| mark.sync_all())
+            .and_then(|()| sync(&self.data))
+            .map_err(|source| BackupError::io(&path, "created", source))
     }
 
     /// Takes the mark away: whatever is in the folder counts from now on.

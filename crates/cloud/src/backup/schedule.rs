@@ -19,6 +19,10 @@ const AGAIN_AFTER: Duration = Duration::from_secs(3_600);
 impl Backup {
     /// Makes the daily backup for as long as it is polled; without a target it only notes that there is none.
     pub async fn run(&self, settings: config::Backup) {
+        self.run_looking(settings, LOOK_EVERY).await;
+    }
+
+    pub(super) async fn run_looking(&self, settings: config::Backup, every: Duration) {
         let announced = self.announce(settings.to.as_deref()).await;
         if let Err(error) = announced {
             tracing::error!(
@@ -38,7 +42,7 @@ impl Backup {
                     .is_err()
                     .then(|| self.clock().elapsed());
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(every).await;
         }
     }
 

@@ -1,5 +1,7 @@
 //! Backups of an instance in a folder: round trips, and every way in which an archive, a key or a place can be wrong.
 
+mod daily;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -541,27 +543,6 @@ async fn somebody_is_told_what_is_wrong_until_it_is_right() {
     assert_eq!(bench.warnings().await, ["stale", "failed", "same_disk"]);
     bench.make().await.unwrap();
     assert_eq!(bench.warnings().await, ["same_disk"]);
-}
-
-#[tokio::test]
-async fn the_daily_one_is_due_until_its_own_folder_has_it() {
-    let bench = Bench::new().await;
-    let midnight = 0;
-    assert!(bench.backup.is_due(&bench.target(), midnight).await);
-    bench.make().await.unwrap();
-    assert!(!bench.backup.is_due(&bench.target(), midnight).await);
-    let elsewhere = bench.folder.path().join("elsewhere");
-    assert!(bench.backup.is_due(&elsewhere, midnight).await);
-    bench.hands.advance(DAY);
-    assert!(bench.backup.is_due(&bench.target(), midnight).await);
-    let task = operator();
-    bench
-        .backup
-        .make(&task.operator(), &elsewhere, None, &Arc::default())
-        .await
-        .unwrap();
-    assert!(bench.backup.is_due(&bench.target(), midnight).await);
-    assert!(!bench.backup.is_due(&elsewhere, midnight).await);
 }
 
 #[tokio::test]

@@ -71,9 +71,9 @@ enum Verb {
         /// What the key is for, shown in the list of keys
         #[arg(long, default_value = "Command line")]
         name: String,
-        /// How long it is good (7d, 12h); without it, for ever
-        #[arg(long, value_name = "TIME", value_parser = super::duration)]
-        expires: Option<std::time::Duration>,
+        /// How long it is good (7d, 12h), at most a year; or never, for a key that does not end
+        #[arg(long, value_name = "TIME", default_value = "365d", value_parser = life)]
+        expires: Life,
     },
     /// Let a person into a project, or change their role there
     #[command(
@@ -119,10 +119,30 @@ enum Verb {
                       their journals keep. Example: fieldkeep admin go-back --data DIR --master-key FILE"
     )]
     GoBack,
+    /// Let people and loggers in to an instance that was restored from a backup
+    #[command(
+        after_help = "Two instances with the same loggers would each get a part of what they send: make sure that the old \
+                      one runs no more. Example: fieldkeep admin open --data DIR --master-key FILE"
+    )]
+    Open,
     RecoveryKit(recovery_kit::Arguments),
     /// Look at everything that commonly goes wrong; each line is ok or says what to do
     #[command(after_help = "Example: fieldkeep admin doctor --data DIR --master-key FILE")]
     Doctor,
+}
+
+/// How long a key is good.
+#[derive(Clone, Copy, Debug)]
+enum Life {
+    Never,
+    For(std::time::Duration),
+}
+
+fn life(text: &str) -> Result<Life, String> {
+    match text {
+        "never" => Ok(Life::Never),
+        other => super::duration(other).map(Life::For),
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -172,6 +192,17 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         }
         return Ok(());
     }
+    if matches!(arguments.verb, Verb::Open) {
+        let was_closed = Server::admit(&config, Clock::system()).await?;
+        if arguments.json {
+            println!("{}", json!({ "was_closed": was_closed }));
+        } else if was_closed {
+            println!("open: the next `fieldkeep serve` lets people and loggers in");
+        } else {
+            println!("it is open already: nothing to do");
+        }
+        return Ok(());
+    }
     let base = Base::existing(&config, Clock::system()).await?;
     let answer = act(&base, arguments.verb).await?;
     if arguments.json {
@@ -215,7 +246,10 @@ async fn act(base: &Base, verb: Verb) -> Result<Answer, Failure> {
             name,
             expires,
         } => {
-            let expires = expires.map(|life| later(base, life)).transpose()?;
+            let expires = match expires {
+                Life::Never => None,
+                Life::For(life) => Some(later(base, life)?),
+            };
             api_key(base, &project, &role, name, expires).await
         }
         Verb::Member {
@@ -249,7 +283,7 @@ async fn act(base: &Base, verb: Verb) -> Result<Answer, Failure> {
                 text: link,
             })
         }
-        Verb::Doctor | Verb::Rewrite | Verb::GoBack => {
+        Verb::Doctor | Verb::Rewrite | Verb::GoBack | Verb::Open => {
             Err(Failure::Failed(anyhow!("opens the data itself")))
         }
         Verb::RecoveryKit(arguments) => recovery_kit::run(base, arguments).await,
@@ -370,7 +404,7 @@ async fn link(base: &Base, token: &str) -> anyhow::Result<String> {
 }
 
 /// The project with this id, else the only one with this name.
-async fn find(base: &Base, wanted: &str) -> Result<ProjectId, Failure> {
+pub(super) async fn find(base: &Base, wanted: &str) -> Result<ProjectId, Failure> {
     let all = base
         .projects
         .all(access::system(Task::AdminCommand))

@@ -147,6 +147,8 @@ pub(super) async fn restore(arguments: RestoreArguments) -> Result<(), Failure> 
     super::print_line(&format!(
         "Instance {} as of {}, from {}\n{} series, {} batches, {} records: all equal to the backup, {} payloads opened{erased}\n\
          The {made}master key {} is in {}: keep a copy of it apart from the data\n\
+         It is closed: nobody gets in yet. When the instance it stands for runs no more: \
+         fieldkeep admin open --data {} --master-key {}\n\
          Next: fieldkeep serve --data {} --master-key {} --name HOST",
         done.instance,
         rfc3339::format(done.made),
@@ -156,6 +158,8 @@ pub(super) async fn restore(arguments: RestoreArguments) -> Result<(), Failure> 
         done.records,
         done.opened,
         done.master_key,
+        master_key.display(),
+        config.data.display(),
         master_key.display(),
         config.data.display(),
         master_key.display(),

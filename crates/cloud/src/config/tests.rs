@@ -43,7 +43,7 @@ fn every_key_is_read() {
     let changed = parse(
         "name = 'cloud.example.org'\ndata = '/srv/x'\nhttps = '127.0.0.1:0'\ndevice = '127.0.0.1:0'\n\
          mqtt = '127.0.0.1:0'\n[sessions]\nidle_s = 60\nabsolute_s = 61\nattempts_per_account = 1\n\
-         attempts_per_source = 2\nattempt_every_s = 3\n[space]\nreserve_mib = 7\n\
+         attempts_per_source = 2\nattempt_every_s = 3\nkey_requests_per_minute = 4\n[space]\nreserve_mib = 7\n\
          [backup]\nto = '/mnt/b'\nat = '23:59'\nkeep_days = 31",
     )
     .unwrap()
@@ -59,6 +59,7 @@ fn every_key_is_read() {
             attempts_per_account: 1,
             attempts_per_source: 2,
             attempt_every_s: 3,
+            key_requests_per_minute: 4,
             second_factor_optional: false,
         }
     );

@@ -155,7 +155,9 @@ impl Fleet {
         let stored = self.contact(session.project(), session.device()).await?;
         let now = self.0.clock.now();
         let mut contacts = self.contacts();
-        let contact = contacts.entry(session.device()).or_insert(stored);
+        let contact = contacts
+            .entry(session.device())
+            .or_insert_with(|| Box::new(stored));
         contact.seen = Some(now);
         contact.connected = true;
         contact.detail.refused = None;
@@ -170,7 +172,9 @@ impl Fleet {
         let stored = self.contact(session.project(), session.device()).await?;
         let now = self.0.clock.now();
         let mut contacts = self.contacts();
-        let contact = contacts.entry(session.device()).or_insert(stored);
+        let contact = contacts
+            .entry(session.device())
+            .or_insert_with(|| Box::new(stored));
         contact.seen = Some(now);
         contact.detail.refused = None;
         contact.exchanging = true;
@@ -250,7 +254,7 @@ impl Fleet {
         let stored = self.contact(project, device).await?;
         let at_us = self.0.clock.now().as_micros();
         let mut contacts = self.contacts();
-        let contact = contacts.entry(device).or_insert(stored);
+        let contact = contacts.entry(device).or_insert_with(|| Box::new(stored));
         contact.detail.refused = Some(Refusal {
             at_us,
             text: text.to_owned(),
@@ -266,7 +270,7 @@ impl Fleet {
         device: DeviceId,
     ) -> Result<Contact, FleetError> {
         if let Some(contact) = self.contacts().get(&device) {
-            return Ok(contact.clone());
+            return Ok(Contact::clone(contact));
         }
         let row = self
             .0
@@ -321,7 +325,7 @@ impl Fleet {
             let contacts = self.contacts();
             let unwritten = contacts.iter().filter(|(_, contact)| contact.unwritten);
             unwritten
-                .map(|(device, contact)| (*device, contact.clone()))
+                .map(|(device, contact)| (*device, Contact::clone(contact)))
                 .collect()
         };
         if changed.is_empty() {
@@ -381,7 +385,7 @@ impl Fleet {
         }
     }
 
-    pub(super) fn contacts(&self) -> MutexGuard<'_, HashMap<DeviceId, Contact>> {
+    pub(super) fn contacts(&self) -> MutexGuard<'_, HashMap<DeviceId, Box<Contact>>> {
         self.0
             .contacts
             .lock()

@@ -202,9 +202,11 @@ async fn refused(inner: &Inner, peer: &Peer, what: &'static str, error: EnrolErr
         EnrolError::Refused(refusal) => inner.turned_away(peer, refusal).await,
         // The failures that led here are logged; a flood need not be.
         EnrolError::RateLimited { .. } => {
+            inner.note(Some(peer.address.ip()), None, problem.code);
             tracing::debug!(source = %peer.address.ip(), reason = problem.code, "{what}");
         }
         _ => {
+            inner.note(Some(peer.address.ip()), None, problem.code);
             if let Some(unlogged) = inner.may_log() {
                 tracing::warn!(source = %peer.address.ip(), reason = problem.code, unlogged, "{what}");
             }

@@ -1,10 +1,11 @@
 //! The live MQTT sessions: at most one a device, each of which can be told to end or to prove itself again.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fieldkeep_protocol::DeviceId;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 /// What a session is told from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,25 @@ pub(super) struct Live {
 #[derive(Debug, Default)]
 struct Sessions {
     last: u64,
-    by_device: HashMap<DeviceId, (u64, mpsc::UnboundedSender<Cut>)>,
+    by_device: HashMap<DeviceId, (u64, Arc<Told>)>,
+}
+
+/// What a session was told and has not heard yet. Telling it the same twice is telling it once.
+#[derive(Debug, Default)]
+struct Told {
+    taken_over: AtomicBool,
+    recheck: AtomicBool,
+    news: Notify,
+}
+
+impl Told {
+    fn tell(&self, cut: Cut) {
+        match cut {
+            Cut::TakenOver => self.taken_over.store(true, Ordering::Release),
+            Cut::Recheck => self.recheck.store(true, Ordering::Release),
+        }
+        self.news.notify_one();
+    }
 }
 
 /// A session's place; given back when dropped, unless a newer session has it.
@@ -31,20 +50,20 @@ struct Sessions {
 pub(super) struct Seat {
     device: DeviceId,
     number: u64,
-    told: mpsc::UnboundedReceiver<Cut>,
+    told: Arc<Told>,
     sessions: Arc<Mutex<Sessions>>,
 }
 
 impl Live {
     /// Takes the device's place; a session that has it is told.
     pub(super) fn enter(&self, device: DeviceId) -> Seat {
-        // Unbounded, yet small: state changes and take-overs come at the pace of people and reconnects.
-        let (tell, told) = mpsc::unbounded_channel();
+        let told = Arc::<Told>::default();
+        let tell = Arc::clone(&told);
         let mut sessions = lock(&self.sessions);
         sessions.last += 1;
         let number = sessions.last;
         if let Some((_, older)) = sessions.by_device.insert(device, (number, tell)) {
-            let _ = older.send(Cut::TakenOver);
+            older.tell(Cut::TakenOver);
         }
         Seat {
             device,
@@ -56,14 +75,13 @@ impl Live {
 
     pub(super) fn tell(&self, device: DeviceId, cut: Cut) {
         if let Some((_, session)) = lock(&self.sessions).by_device.get(&device) {
-            // A session that has just ended does not need to know.
-            let _ = session.send(cut);
+            session.tell(cut);
         }
     }
 
     pub(super) fn tell_all(&self, cut: Cut) {
         for (_, session) in lock(&self.sessions).by_device.values() {
-            let _ = session.send(cut);
+            session.tell(cut);
         }
     }
 
@@ -75,12 +93,16 @@ impl Live {
 }
 
 impl Seat {
-    /// The next thing that the session is told.
+    /// The next thing that the session is told. May be cancelled: what was not heard is told again.
     pub(super) async fn told(&mut self) -> Cut {
-        match self.told.recv().await {
-            Some(cut) => cut,
-            // The sender goes only with a successor, which has told us already.
-            None => Cut::TakenOver,
+        loop {
+            if self.told.taken_over.load(Ordering::Acquire) {
+                return Cut::TakenOver;
+            }
+            if self.told.recheck.swap(false, Ordering::AcqRel) {
+                return Cut::Recheck;
+            }
+            self.told.news.notified().await;
         }
     }
 

@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -47,71 +47,93 @@ pub(super) async fn run(
     inner: &Inner,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send,
     peer: Peer,
-    stop: impl Future<Output = ()> + Send,
+    stop: BoxFuture<'_, ()>,
 ) {
     let mut link = Link::new(stream);
     // What is waited for once is boxed here and below: a session is idle for most of its life and holds its own state only.
-    let judged = Box::pin(inner.pki.authenticate(&peer)).await;
-    if let Err(refused) = &judged {
-        Box::pin(inner.turned_away(&peer, refused)).await;
-    }
-    // Proved; from here on only the address is of use.
-    let peer = Peer {
-        chain: Arc::default(),
-        ..peer
+    let Some(opening) = Box::pin(opening(inner, &mut link, peer)).await else {
+        return;
     };
-    let (client_id, keep_alive_s) = match timeout(CONNECT, link.connect()).await {
-        Ok(Ok(connect)) => connect,
-        Ok(Err(end)) => return log_unopened(inner, &peer, end),
-        Err(_) => return log_unopened(inner, &peer, "connect_timeout"),
+    let Some(mut seat) = Box::pin(open(inner, &mut link, &opening)).await else {
+        return;
     };
-    match judged {
-        Ok(session) => {
-            open(
-                inner,
-                &mut link,
-                &session,
-                &peer,
-                client_id,
-                keep_alive_s,
-                stop,
-            )
-            .await
-        }
-        Err(refused) => {
-            let code = match refused {
-                Refused::Inactive { .. } => ConnectReasonCode::Banned,
-                Refused::Unavailable(_) => ConnectReasonCode::ServerUnavailable,
-                Refused::NoCertificate
-                | Refused::Certificate(_)
-                | Refused::Unknown { .. }
-                | Refused::Expired { .. } => ConnectReasonCode::NotAuthorized,
-            };
-            link.refuse(code, &refused.to_string()).await;
-        }
+    let session = &opening.session;
+    let end = live(inner, &mut link, session, &mut seat, stop).await;
+    Box::pin(link.close()).await;
+    if seat.is_newest() {
+        inner.fleet.disconnected(session);
     }
+    tracing::info!(device.id = %session.device(), project.id = %session.project(), reason = end, "device disconnected");
 }
 
-fn log_unopened(inner: &Inner, peer: &Peer, reason: End) {
+fn log_unopened(inner: &Inner, address: SocketAddr, reason: End) {
     if let Some(unlogged) = inner.may_log() {
-        tracing::warn!(source = %peer.address.ip(), reason, unlogged, "MQTT session not opened");
+        tracing::warn!(source = %address.ip(), reason, unlogged, "MQTT session not opened");
     }
 }
 
+/// A proved device that asks for a session.
+struct Opening {
+    session: DeviceSession,
+    address: SocketAddr,
+    client_id: String,
+    keep_alive_s: u16,
+}
+
+/// Waits for the CONNECT and only then judges who sends it: no row is read for a connection that never asks. Who is
+/// refused has had the answer.
+async fn opening(
+    inner: &Inner,
+    link: &mut Link<impl AsyncRead + AsyncWrite + Unpin + Send>,
+    peer: Peer,
+) -> Option<Opening> {
+    let address = peer.address;
+    let unopened = match timeout(CONNECT, link.connect()).await {
+        Ok(Ok((client_id, keep_alive_s))) => match inner.pki.authenticate(&peer).await {
+            Ok(session) => {
+                return Some(Opening {
+                    session,
+                    address,
+                    client_id,
+                    keep_alive_s,
+                });
+            }
+            Err(refused) => {
+                inner.turned_away(&peer, &refused).await;
+                let code = match refused {
+                    Refused::Inactive { .. } => ConnectReasonCode::Banned,
+                    Refused::Unavailable(_) => ConnectReasonCode::ServerUnavailable,
+                    Refused::NoCertificate
+                    | Refused::Certificate(_)
+                    | Refused::Unknown { .. }
+                    | Refused::Expired { .. } => ConnectReasonCode::NotAuthorized,
+                };
+                link.refuse(code, &refused.to_string()).await;
+                return None;
+            }
+        },
+        Ok(Err(end)) => end,
+        Err(_) => "connect_timeout",
+    };
+    log_unopened(inner, address, unopened);
+    None
+}
+
+/// Takes the device's place and says so to the client; `None` where it was refused or is gone, which it has been told.
 async fn open(
     inner: &Inner,
     link: &mut Link<impl AsyncRead + AsyncWrite + Unpin + Send>,
-    session: &DeviceSession,
-    peer: &Peer,
-    client_id: String,
-    keep_alive_s: u16,
-    stop: impl Future<Output = ()> + Send,
-) {
+    opening: &Opening,
+) -> Option<Seat> {
+    let session = &opening.session;
+    let client_id = opening.client_id.as_str();
     let own = session.device().to_string();
     if !client_id.is_empty() && client_id != own {
+        let device = Some((session.project(), session.device()));
+        inner.note(Some(opening.address.ip()), device, "client_id");
         if let Some(unlogged) = inner.may_log() {
             tracing::warn!(
-                source = %peer.address.ip(),
+                source = %opening.address.ip(),
                 reason = "client_id",
                 device.id = own,
                 unlogged,
@@ -120,41 +142,47 @@ async fn open(
         }
         let text =
             "A session was refused: its client id is not the device that the certificate names.";
-        Box::pin(up::line(inner, session, Level::Warning, "client_id", text)).await;
+        up::line(inner, session, Level::Warning, "client_id", text).await;
         let why = "the client id must be the device that the certificate names";
-        return link
-            .refuse(ConnectReasonCode::ClientIdentifierNotValid, why)
+        link.refuse(ConnectReasonCode::ClientIdentifierNotValid, why)
             .await;
+        return None;
     }
-    let mut seat = inner.live.enter(session.device());
-    // Again, now that a change would be told: it may have come since the handshake.
-    let entered = match Box::pin(inner.pki.still_valid(session)).await {
-        Ok(true) => Box::pin(inner.fleet.connected(session))
-            .await
-            .map_err(|error| error.to_string()),
+    let seat = inner.live.enter(session.device());
+    // From here on a change would be told. One that came since the row was read is looked for now.
+    let valid = match inner.pki.is_unchanged_since(session) {
+        true => Ok(true),
+        false => inner.pki.still_valid(session).await,
+    };
+    let entered = match valid {
+        Ok(true) => {
+            let connected = inner.fleet.connected(session).await;
+            connected.map_err(|error| error.to_string())
+        }
         Ok(false) => {
-            return link
-                .refuse(ConnectReasonCode::Banned, "the device was disabled")
+            link.refuse(ConnectReasonCode::Banned, "the device was disabled")
                 .await;
+            return None;
         }
         Err(error) => Err(error.to_string()),
     };
     if let Err(error) = entered {
         tracing::error!(device.id = own, error, "a session cannot be opened");
         let why = "the cloud cannot open sessions at the moment";
-        return link.refuse(ConnectReasonCode::ServerUnavailable, why).await;
+        link.refuse(ConnectReasonCode::ServerUnavailable, why).await;
+        return None;
     }
     let assigned = client_id.is_empty().then_some(own.as_str());
-    tracing::info!(device.id = own, project.id = %session.project(), source = %peer.address.ip(), "device connected");
-    let end = match link.framer.accept(keep_alive_s, assigned) {
-        Ok(()) => live(inner, link, session, &mut seat, stop).await,
-        Err(broken) => broken.code(),
-    };
-    link.close().await;
-    if seat.is_newest() {
-        inner.fleet.disconnected(session);
+    tracing::info!(device.id = own, project.id = %session.project(), source = %opening.address.ip(), "device connected");
+    if let Err(broken) = link.framer.accept(opening.keep_alive_s, assigned) {
+        link.close().await;
+        if seat.is_newest() {
+            inner.fleet.disconnected(session);
+        }
+        tracing::info!(device.id = own, project.id = %session.project(), reason = broken.code(), "device disconnected");
+        return None;
     }
-    tracing::info!(device.id = own, project.id = %session.project(), reason = end, "device disconnected");
+    Some(seat)
 }
 
 /// The open session: reads, works, answers, until something ends it.
@@ -163,9 +191,8 @@ async fn live(
     link: &mut Link<impl AsyncRead + AsyncWrite + Unpin + Send>,
     session: &DeviceSession,
     seat: &mut Seat,
-    stop: impl Future<Output = ()> + Send,
+    mut stop: BoxFuture<'_, ()>,
 ) -> End {
-    let mut stop = pin!(stop);
     let mut working: FuturesOrdered<BoxFuture<'_, Answer>> = FuturesOrdered::new();
     let mut rate = Rate::new();
     let silence = link.framer.silence().unwrap_or(CONNECT);
@@ -306,6 +333,8 @@ async fn answer_now(
 
 /// One line a packet: a device must not make the log grow faster than it sends.
 async fn subscription_refused(inner: &Inner, session: &DeviceSession, filter: &str) {
+    let device = Some((session.project(), session.device()));
+    inner.note(None, device, "subscription_refused");
     if let Some(unlogged) = inner.may_log() {
         tracing::warn!(
             device.id = %session.device(),

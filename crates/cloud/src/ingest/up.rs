@@ -367,6 +367,8 @@ fn failed(session: &DeviceSession, up: Up, error: &(dyn std::error::Error + 'sta
 }
 
 async fn not_yours(inner: &Inner, session: &DeviceSession, topic: &str) {
+    let device = Some((session.project(), session.device()));
+    inner.note(None, device, "topic_refused");
     if let Some(unlogged) = inner.may_log() {
         tracing::warn!(
             device.id = %session.device(),

@@ -22,6 +22,9 @@ pub(super) const MIGRATIONS: &[Migration] = &[Migration {
 /// In a folder from the beginning of a restore to its end: what is in it may be incomplete, and nobody opens it.
 pub const UNFINISHED: &str = "restore.unfinished";
 
+/// In a folder from the end of a restore until its operator opens it: nobody is served from it.
+pub const CLOSED: &str = "restored.closed";
+
 /// Whether there is something in this folder to open: a first start was completed, or a restore was begun (and opening
 /// it says so). Commands that only work on existing data ask first, because opening an empty folder starts a new instance.
 pub fn is_started(data: &Path) -> bool {

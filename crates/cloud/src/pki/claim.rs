@@ -6,12 +6,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use fieldkeep_protocol::{ClaimId, LocationId, Timestamp};
+use fieldkeep_protocol::{ClaimId, LocationId, PersonId, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{Pki, PkiError, sha256};
 use crate::access::{Grant, Read, Write, sound_name};
 use crate::keys::{hex, new_id, random};
+use crate::trail::Act;
+use serde_json::json;
 
 /// How long a claim can be used.
 const LIFE: Duration = Duration::from_secs(24 * 3_600);
@@ -92,11 +94,13 @@ impl Pki {
         };
         let sealing = self.0.keys.project(project).await?;
         let name = sealing.seal(NAME, claim.id.as_bytes(), claim.name.as_bytes());
-        self.0
-            .db
+        let maker = grant.actor().person();
+        let mut transaction = self.0.db.begin().await?;
+        transaction
             .execute(
-                "INSERT INTO claim (project, id, code_hash, name_sealed, simulated, location, created_us, expires_us)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                "INSERT INTO claim (project, id, code_hash, name_sealed, simulated, location, created_us, expires_us,
+                     created_by)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
                 &[
                     project.as_bytes().into(),
                     claim.id.as_bytes().into(),
@@ -106,9 +110,17 @@ impl Pki {
                     claim.location.as_ref().map(LocationId::as_bytes).into(),
                     claim.created.as_micros().into(),
                     claim.expires.as_micros().into(),
+                    maker.as_ref().map(PersonId::as_bytes).into(),
                 ],
             )
             .await?;
+        let entry = grant
+            .entry(Act::ClaimCreate)
+            .on(claim.id)
+            .at(claim.location)
+            .new_value(told(&claim));
+        self.0.trail.write(&mut transaction, entry).await?;
+        transaction.commit().await?;
         let line = format!(
             "fk1:{}:{}:{}",
             endpoints.device,
@@ -150,6 +162,34 @@ impl Pki {
         Ok(claims)
     }
 
+    /// Claims that a person made, that no device has used and that are still good.
+    pub async fn open_claims_of(
+        &self,
+        grant: &Grant<'_, Read>,
+        person: PersonId,
+    ) -> Result<Vec<Claim>, PkiError> {
+        let rows = self
+            .0
+            .db
+            .fetch_all(
+                "SELECT id FROM claim WHERE project = $1 AND created_by = $2 AND used_us IS NULL
+                 AND expires_us > $3",
+                &[
+                    grant.project().as_bytes().into(),
+                    person.as_bytes().into(),
+                    self.0.clock.now().as_micros().into(),
+                ],
+            )
+            .await?;
+        let mut open = Vec::with_capacity(rows.len());
+        for row in &rows {
+            open.push(ClaimId::from_bytes(row.array(0)?));
+        }
+        let mut claims = self.claims(grant).await?;
+        claims.retain(|claim| open.contains(&claim.id));
+        Ok(claims)
+    }
+
     /// Withdraws a claim that no device has used.
     ///
     /// # Errors
@@ -160,12 +200,11 @@ impl Pki {
         claim: ClaimId,
     ) -> Result<(), PkiError> {
         let claims = self.claims(&grant.read()).await?;
-        if !claims.iter().any(|known| known.id == claim) {
+        let Some(known) = claims.iter().find(|known| known.id == claim) else {
             return Err(PkiError::NotFound);
-        }
-        let gone = self
-            .0
-            .db
+        };
+        let mut transaction = self.0.db.begin().await?;
+        let gone = transaction
             .execute(
                 "DELETE FROM claim WHERE project = $1 AND id = $2 AND used_us IS NULL",
                 &[grant.project().as_bytes().into(), claim.as_bytes().into()],
@@ -174,7 +213,13 @@ impl Pki {
         if gone == 0 {
             return Err(PkiError::NotFound);
         }
-        Ok(())
+        let entry = grant
+            .entry(Act::ClaimRevoke)
+            .on(claim)
+            .at(known.location)
+            .old(told(known));
+        self.0.trail.write(&mut transaction, entry).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// SHA-256 of the server root's DER in hex: what a claim line pins.
@@ -185,6 +230,11 @@ impl Pki {
     pub(super) fn code_hash(&self, code: &Code) -> [u8; 32] {
         self.0.keys.instance().lookup(CODE, code.0.as_bytes())
     }
+}
+
+/// A claim as the trail tells it.
+fn told(claim: &Claim) -> serde_json::Value {
+    json!({ "name": claim.name, "simulated": claim.simulated })
 }
 
 pub(super) fn after(time: Timestamp, life: Duration) -> Timestamp {

@@ -9,6 +9,8 @@ use super::{Pki, PkiError};
 use crate::access::{Admin, Grant, Read, Write, sound_name};
 use crate::db::Row;
 use crate::keys::SealingKey;
+use crate::trail::Act;
+use serde_json::json;
 
 pub(super) const NAME: &str = "device.name_sealed";
 
@@ -108,21 +110,28 @@ impl Pki {
         name: &str,
     ) -> Result<(), PkiError> {
         let name = sound_name(name).ok_or(PkiError::InvalidName)?;
-        self.reached(&grant.read(), device).await?;
+        let known = self.reached(&grant.read(), device).await?;
         let sealing = self.0.keys.project(grant.project()).await?;
-        let name = sealing.seal(NAME, device.as_bytes(), name.as_bytes());
-        self.0
-            .db
+        let sealed = sealing.seal(NAME, device.as_bytes(), name.as_bytes());
+        let mut transaction = self.0.db.begin().await?;
+        transaction
             .execute(
                 "UPDATE device SET name_sealed = $1 WHERE project = $2 AND id = $3",
                 &[
-                    (&name).into(),
+                    (&sealed).into(),
                     grant.project().as_bytes().into(),
                     device.as_bytes().into(),
                 ],
             )
             .await?;
-        Ok(())
+        let entry = grant
+            .entry(Act::DeviceChange)
+            .on(device)
+            .at(known.location)
+            .old(json!({ "name": known.name }))
+            .new_value(json!({ "name": name }));
+        self.0.trail.write(&mut transaction, entry).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Says where a device is. The caller has made sure that the location is one of the project's.
@@ -132,12 +141,12 @@ impl Pki {
         device: DeviceId,
         location: Option<LocationId>,
     ) -> Result<(), PkiError> {
-        self.reached(&grant.read(), device).await?;
+        let known = self.reached(&grant.read(), device).await?;
         if !grant.locations().allow(location) {
             return Err(PkiError::NotFound);
         }
-        self.0
-            .db
+        let mut transaction = self.0.db.begin().await?;
+        transaction
             .execute(
                 "UPDATE device SET location = $1 WHERE project = $2 AND id = $3",
                 &[
@@ -147,7 +156,15 @@ impl Pki {
                 ],
             )
             .await?;
-        Ok(())
+        let told = |at: Option<LocationId>| json!({ "location": at.map(|at| at.to_string()) });
+        let entry = grant
+            .entry(Act::DeviceChange)
+            .on(device)
+            .at(location)
+            .old(told(known.location))
+            .new_value(told(location));
+        self.0.trail.write(&mut transaction, entry).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Lets a device act or refuses it. Durable when this returns; a live session is cut within seconds.
@@ -157,7 +174,7 @@ impl Pki {
         device: DeviceId,
         state: State,
     ) -> Result<(), PkiError> {
-        self.reached(&grant.read(), device).await?;
+        let known = self.reached(&grant.read(), device).await?;
         let mut transaction = self.0.db.begin().await?;
         let newest = transaction
             .fetch_optional("SELECT coalesce(max(changed_us), 0) FROM device", &[])
@@ -181,6 +198,13 @@ impl Pki {
                 ],
             )
             .await?;
+        let entry = grant
+            .entry(Act::DeviceChange)
+            .on(device)
+            .at(known.location)
+            .old(json!({ "state": known.state.word() }))
+            .new_value(json!({ "state": state.word() }));
+        self.0.trail.write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(
             device.id = %device,
@@ -193,11 +217,9 @@ impl Pki {
         Ok(())
     }
 
-    async fn reached(&self, grant: &Grant<'_, Read>, device: DeviceId) -> Result<(), PkiError> {
-        match self.device(grant, device).await? {
-            Some(_) => Ok(()),
-            None => Err(PkiError::NotFound),
-        }
+    async fn reached(&self, grant: &Grant<'_, Read>, device: DeviceId) -> Result<Device, PkiError> {
+        let known = self.device(grant, device).await?;
+        known.ok_or(PkiError::NotFound)
     }
 }
 

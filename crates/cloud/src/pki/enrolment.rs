@@ -17,7 +17,9 @@ use super::profile;
 use super::session::{Known, Peer, Refused};
 use super::{Pki, PkiError, pem, sha256};
 use crate::db::Transaction;
-use crate::keys::new_id;
+use crate::keys::{hex, new_id};
+use crate::trail::{Act, Entry, Origin, Who};
+use serde_json::json;
 
 /// How long after its end a certificate still renews.
 const RENEWABLE_US: i64 = 400 * 86_400 * 1_000_000;
@@ -100,7 +102,7 @@ impl Pki {
         if let Some(retry_after) = self.throttled(source) {
             return Err(EnrolError::RateLimited { retry_after });
         }
-        let outcome = self.redeem(code, csr_pem).await;
+        let outcome = self.redeem(source, code, csr_pem).await;
         if matches!(
             outcome,
             Err(EnrolError::ClaimUnknown | EnrolError::ClaimUsed | EnrolError::ClaimExpired)
@@ -137,6 +139,13 @@ impl Pki {
         let leaf = self
             .certify(&mut transaction, known.verified.device, &key, "renewal")
             .await?;
+        let origin = Origin::new(Some(peer.address.ip()), None);
+        let who = Who::device(known.verified.device);
+        let entry = Entry::new(Some(known.project), who, &origin, Act::DeviceRenew)
+            .on(known.verified.device)
+            .new_value(json!({ "certificate": hex(&sha256(&leaf)) }));
+        let written = self.0.trail.write(&mut transaction, entry).await;
+        written.map_err(PkiError::from)?;
         transaction.commit().await?;
         tracing::info!(device.id = %known.verified.device, "certificate renewed");
         Ok(self.with_issuing(leaf))
@@ -170,7 +179,12 @@ impl Pki {
         throttle.wait(source, self.0.clock.elapsed())
     }
 
-    async fn redeem(&self, code: &str, csr_pem: &str) -> Result<Enrolled, EnrolError> {
+    async fn redeem(
+        &self,
+        source: IpAddr,
+        code: &str,
+        csr_pem: &str,
+    ) -> Result<Enrolled, EnrolError> {
         let code = Code::parse(code).ok_or(EnrolError::ClaimUnknown)?;
         let hash = self.code_hash(&code);
         // Looked up, and the request judged, before the write lock is taken: neither guessing nor a slow request
@@ -216,6 +230,21 @@ impl Pki {
                 ],
             )
             .await?;
+        let origin = Origin::new(Some(source), None);
+        let entry = Entry::new(
+            Some(claim.project),
+            Who::device(device),
+            &origin,
+            Act::DeviceEnrol,
+        )
+        .on(device)
+        .at(claim.location)
+        .new_value(json!({
+            "claim": claim.id.to_string(),
+            "certificate": hex(&sha256(&leaf)),
+        }));
+        let written = self.0.trail.write(&mut transaction, entry).await;
+        written.map_err(PkiError::from)?;
         transaction.commit().await?;
         tracing::info!(device.id = %device, project.id = %claim.project, claim.id = %claim.id, "device enrolled");
         Ok(self.enrolled(device, claim.project, leaf))

@@ -30,6 +30,8 @@ pub struct DeviceSession {
     device: DeviceId,
     serial: Vec<u8>,
     not_after: Timestamp,
+    /// How many changes of devices' states this process knew of before the row was read.
+    changes: u64,
 }
 
 impl DeviceSession {
@@ -148,6 +150,7 @@ pub(super) struct Known {
 impl Pki {
     /// Turns a connection into a device. To be called after every handshake, resumed or not.
     pub async fn authenticate(&self, peer: &Peer) -> Result<DeviceSession, Refused> {
+        let changes = self.changes();
         let known = self.identify(peer).await?;
         let (project, device) = (known.project, known.verified.device);
         if known.state != State::Active {
@@ -174,7 +177,15 @@ impl Pki {
             device,
             serial: known.verified.serial,
             not_after: known.verified.not_after,
+            changes,
         })
+    }
+
+    /// Whether this process has learnt of no change of any device's state since the session was authenticated. Asked by
+    /// who takes a place among the live sessions in between: a change is counted before it is told to them, so that it is
+    /// either seen here or told to that place.
+    pub fn is_unchanged_since(&self, session: &DeviceSession) -> bool {
+        self.changes() == session.changes
     }
 
     /// Whether an authenticated device may stay: its row is still active and its certificate not over.

@@ -4,4 +4,4 @@ mod bench;
 mod enrolment;
 mod server;
 
-pub(crate) use bench::{Bench, Identity, chain, csr, peer, private_key};
+pub(crate) use bench::{Bench, HERE, Identity, chain, csr, peer, private_key};

@@ -4,6 +4,8 @@
 //! required only if present and ignores the key usage: EKU exactly clientAuth, key usage digitalSignature,
 //! exactly one name, which is the device's URI, the same device in the common name, a P-256 key, no authority, no
 //! extension that we do not know.
+//! What was proved once is not proved again (`proven`): a path to a root is built for the first leaf of an issuing authority,
+//! which is an anchor for the others from then on, and a leaf that passed in its handshake passes again by its hash.
 //! Promises that a [`Verified`] was valid at some time up to now. Does not refuse one that has expired since
 //! (renewal needs it) and knows no rows: [`Pki::authenticate`](super::Pki::authenticate) judges both, also
 //! after a resumption, which skips this verifier in the handshake.
@@ -20,12 +22,13 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, PeerIncompatible,
     SignatureScheme,
 };
-use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 
 use super::csr::{is_p256, sha256};
+use super::proven::{Issuing, Leaf, Leaves, life};
 use crate::clock::Clock;
 
 /// Leaf and issuing authority; one more for a bridge. What follows is not looked at.
@@ -124,7 +127,8 @@ pub(super) struct Verified {
 #[derive(Debug)]
 pub struct Verifier {
     anchors: Vec<TrustAnchor<'static>>,
-    issuing: Vec<CertificateDer<'static>>,
+    issuing: Vec<Issuing>,
+    leaves: Leaves,
     subjects: Vec<DistinguishedName>,
     clock: Clock,
 }
@@ -144,9 +148,11 @@ impl Verifier {
             .iter()
             .map(|anchor| DistinguishedName::in_sequence(&anchor.subject))
             .collect();
+        let issuing = issuing.into_iter().map(Issuing::new);
         Ok(Self {
             anchors,
-            issuing,
+            issuing: issuing.collect::<Result<_, _>>()?,
+            leaves: Leaves::default(),
             subjects,
             clock,
         })
@@ -165,53 +171,87 @@ impl Verifier {
         {
             return Err(Fault::Encoding);
         }
+        let now_s = self.clock.now().as_micros().div_euclid(1_000_000);
+        let fingerprint = sha256(leaf);
+        if let Some(verified) = self.leaves.find(&fingerprint, now_s) {
+            return Ok(verified);
+        }
         let (rest, parsed) = X509Certificate::from_der(leaf).map_err(|_| Fault::Encoding)?;
         if !rest.is_empty() {
             return Err(Fault::Encoding);
         }
         let not_after = parsed.validity().not_after.timestamp();
-        self.chain(leaf, intermediates, not_after)?;
-        let device = profile(&parsed)?;
-        Ok(Verified {
-            device,
+        let issuing = self.chain(leaf, intermediates, now_s.min(not_after))?;
+        let verified = Verified {
+            device: profile(&parsed)?,
             serial: parsed.raw_serial().to_vec(),
-            fingerprint: sha256(leaf),
+            fingerprint,
             not_after: Timestamp::from_micros(not_after.saturating_mul(1_000_000)),
-        })
+        };
+        if let Some(issuing) = issuing {
+            let (own, above) = (life(&parsed), &issuing.life);
+            let life = *own.start().max(above.start())..=*own.end().min(above.end());
+            let verified = verified.clone();
+            self.leaves.remember(Leaf { verified, life });
+        }
+        Ok(verified)
     }
 
-    /// Judges the chain now, or on the last day of a leaf that has expired.
+    /// Judges the chain now, or on the last day of a leaf that has expired. Answers the authority of ours that the leaf hangs
+    /// on directly, where it is one.
     fn chain(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        not_after_s: i64,
-    ) -> Result<(), Fault> {
-        let now_s = self.clock.now().as_micros().div_euclid(1_000_000);
-        let at_s = u64::try_from(now_s.min(not_after_s)).unwrap_or(0);
-        let at = UnixTime::since_unix_epoch(Duration::from_secs(at_s));
-        let between: Vec<CertificateDer<'_>> =
-            intermediates.iter().chain(&self.issuing).cloned().collect();
-        EndEntityCert::try_from(leaf)
-            .and_then(|end| {
-                end.verify_for_usage(
-                    SIGNATURES,
-                    &self.anchors,
-                    &between,
-                    at,
-                    KeyUsage::client_auth(),
-                    None,
-                    None,
-                )
-                .map(|_| ())
-            })
-            .map_err(|error| match error {
-                webpki::Error::CertNotValidYet { .. } => Fault::NotYetValid,
-                webpki::Error::CaUsedAsEndEntity => Fault::Authority,
-                webpki::Error::RequiredEkuNotFoundContext(_) => Fault::ExtendedKeyUsage,
-                webpki::Error::UnsupportedCriticalExtension => Fault::Extension,
-                error => Fault::Chain(error),
-            })
+        at_s: i64,
+    ) -> Result<Option<&Issuing>, Fault> {
+        let time =
+            UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(at_s).unwrap_or(0)));
+        let end = EndEntityCert::try_from(leaf).map_err(fault)?;
+        for issuing in &self.issuing {
+            if let Some(anchor) = issuing.anchor_at(at_s)
+                && path(&end, anchor, &[], time).is_ok()
+            {
+                return Ok(Some(issuing));
+            }
+        }
+        // Up to a root: what is not proved yet, or by another server of this data, or wrong, in which case this says how.
+        let ours = self.issuing.iter().map(|issuing| &issuing.certificate);
+        let between: Vec<CertificateDer<'_>> = intermediates.iter().chain(ours).cloned().collect();
+        let path = path(&end, &self.anchors, &between, time).map_err(fault)?;
+        let mut above = path.intermediate_certificates();
+        let (Some(issuer), None) = (above.next(), above.next()) else {
+            return Ok(None);
+        };
+        let issuing = self
+            .issuing
+            .iter()
+            .find(|issuing| issuing.certificate == issuer.der());
+        if let Some(issuing) = issuing {
+            issuing.prove();
+        }
+        Ok(issuing)
+    }
+}
+
+/// A path from the leaf to one of the anchors, for a client.
+fn path<'a>(
+    end: &'a EndEntityCert<'a>,
+    anchors: &'a [TrustAnchor<'a>],
+    between: &'a [CertificateDer<'a>],
+    time: UnixTime,
+) -> Result<VerifiedPath<'a>, webpki::Error> {
+    let usage = KeyUsage::client_auth();
+    end.verify_for_usage(SIGNATURES, anchors, between, time, usage, None, None)
+}
+
+fn fault(error: webpki::Error) -> Fault {
+    match error {
+        webpki::Error::CertNotValidYet { .. } => Fault::NotYetValid,
+        webpki::Error::CaUsedAsEndEntity => Fault::Authority,
+        webpki::Error::RequiredEkuNotFoundContext(_) => Fault::ExtendedKeyUsage,
+        webpki::Error::UnsupportedCriticalExtension => Fault::Extension,
+        error => Fault::Chain(error),
     }
 }
 

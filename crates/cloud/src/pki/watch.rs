@@ -4,6 +4,7 @@
 //! found by reading the table every two seconds.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fieldkeep_protocol::DeviceId;
@@ -49,8 +50,14 @@ impl Pki {
     }
 
     pub(super) fn changed(&self, device: DeviceId) {
+        self.0.changes_told.fetch_add(1, Ordering::SeqCst);
         // Nobody listening is no error: there are no live sessions then.
         let _ = self.0.changes.send(device);
+    }
+
+    /// How many changes have been told so far; counted before each is told.
+    pub(super) fn changes(&self) -> u64 {
+        self.0.changes_told.load(Ordering::SeqCst)
     }
 
     /// Tells every change after the newest one seen; the first call only finds where to start.

@@ -14,6 +14,7 @@ use super::{Projects, ProjectsError, locations};
 use crate::access::{Grant, Write};
 use crate::db::{Row, Transaction};
 use crate::keys::new_id;
+use crate::trail::Act;
 
 /// Channels that one device may ever have bound by itself: a device that invents names must not fill the project.
 /// People can still deploy more.
@@ -159,6 +160,11 @@ impl Projects {
             };
             elements::insert(&mut transaction, project, &key, &element).await?;
             deployments::insert(&mut transaction, project, &key, &deployment).await?;
+            let mut new = elements::told(&element);
+            new["device"] = table.device.to_string().into();
+            new["channel"] = channel.name.into();
+            let entry = grant.entry(Act::ElementCreate).new_value(new);
+            self.tell_element(&mut transaction, entry, &element).await?;
             bound.new.push(NewElementOf {
                 channel: channel.name.to_owned(),
                 element: element.id,

@@ -4,14 +4,18 @@
 //! deployment that ends at noon and one that begins at noon do not overlap.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use fieldkeep_protocol::{DeploymentId, DeviceId, ElementId, ProjectId, Timestamp};
+use fieldkeep_protocol::{DeploymentId, DeviceId, ElementId, LocationId, ProjectId, Timestamp};
 use fieldkeep_store::Source;
 
 use super::{Invalid, Projects, ProjectsError, Thing, locations, text};
 use crate::access::{Grant, Locations, Read, Write};
+use crate::clock::rfc3339;
 use crate::db::{Db, Row, Transaction};
 use crate::keys::{SealingKey, new_id};
+use crate::trail::Act;
+use serde_json::json;
 
 /// The dated binding of a device's channel to an element.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +118,7 @@ impl Projects {
         }
         let key = self.key(project).await?;
         let mut transaction = self.db.begin().await?;
+        let mut location = None;
         for (thing, sql, id) in [
             (
                 Thing::Element,
@@ -130,9 +135,18 @@ impl Projects {
                 .fetch_optional(sql, &[project.as_bytes().into(), id.into()])
                 .await?;
             reachable(found.as_ref(), grant.locations(), thing)?;
+            if let (Thing::Element, Some(row)) = (thing, &found) {
+                location = locations::optional(row, 0)?;
+            }
         }
         free(&mut transaction, project, &deployment).await?;
         insert(&mut transaction, project, &key, &deployment).await?;
+        let entry = grant
+            .entry(Act::DeploymentCreate)
+            .on(deployment.id)
+            .at(location)
+            .new_value(told(&deployment));
+        self.access.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         Ok(deployment)
     }
@@ -153,10 +167,12 @@ impl Projects {
         let mut transaction = self.db.begin().await?;
         let row = transaction.fetch_optional(ONE, &values).await?;
         let row = row.ok_or(ProjectsError::NotFound(Thing::Deployment))?;
-        if !grant.locations().allow(locations::optional(&row, 7)?) {
+        let location = locations::optional(&row, 7)?;
+        if !grant.locations().allow(location) {
             return Err(ProjectsError::NotFound(Thing::Deployment));
         }
         let mut deployment = from_row(&row, &key)?;
+        let old = told(&deployment);
         if to <= deployment.from {
             return Err(ProjectsError::Invalid {
                 field: "to",
@@ -175,6 +191,13 @@ impl Projects {
                 ],
             )
             .await?;
+        let entry = grant
+            .entry(Act::DeploymentChange)
+            .on(id)
+            .at(location)
+            .old(old)
+            .new_value(told(&deployment));
+        self.access.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         Ok(deployment)
     }
@@ -184,42 +207,95 @@ impl Projects {
         &self,
         grant: &Grant<'_, Read>,
         element: ElementId,
-    ) -> Result<Option<Vec<Source>>, ProjectsError> {
-        let project = grant.project();
-        let values = [project.as_bytes().into(), element.as_bytes().into()];
-        let found = self
-            .db
-            .fetch_optional(
-                "SELECT location FROM element WHERE project = $1 AND id = $2",
-                &values,
-            )
-            .await?;
-        if reachable(found.as_ref(), grant.locations(), Thing::Element).is_err() {
-            return Ok(None);
-        }
-        let rows = self.db.fetch_all(OF_ELEMENT, &values).await?;
-        let key = self.key(project).await?;
-        let sources = rows.iter().map(|row| source(row, &key));
-        sources.collect::<Result<_, ProjectsError>>().map(Some)
+    ) -> Result<Option<Arc<[Source]>>, ProjectsError> {
+        let found = self.sources_of(grant, &[element]).await?;
+        Ok(found.into_iter().next().flatten())
     }
 
-    /// The same for several elements, in their order; None where one is not in reach. Many are read in two statements.
+    /// The same for several elements, in their order; None where one is not in reach. What was found before is used again
+    /// while the catalogue is as it was when the door last asked it; many are read in two statements.
     pub async fn sources_of(
         &self,
         grant: &Grant<'_, Read>,
         elements: &[ElementId],
-    ) -> Result<Vec<Option<Vec<Source>>>, ProjectsError> {
-        if elements.len() <= FEW {
-            let mut all = Vec::with_capacity(elements.len());
-            for element in elements {
-                all.push(self.sources(grant, *element).await?);
-            }
-            return Ok(all);
-        }
+    ) -> Result<Vec<Option<Arc<[Source]>>>, ProjectsError> {
         let project = grant.project();
+        let state = match self.db.seen_state() {
+            Some(state) => state,
+            None => self.db.state().await?,
+        };
+        let keys = self.keys.changes();
+        let known = |element: &ElementId| {
+            let fed = self.fed.in_state(state, &(project, *element))?;
+            (fed.keys == keys).then_some(fed)
+        };
+        let mut found: Vec<Option<Fed>> = elements.iter().map(known).collect();
+        let missing = found.iter().filter(|fed| fed.is_none()).count();
+        if missing > 0 {
+            let read = if missing <= FEW {
+                let unknown = elements.iter().zip(&found);
+                let unknown = unknown.filter(|(_, fed)| fed.is_none());
+                let unknown: Vec<ElementId> = unknown.map(|(element, _)| *element).collect();
+                self.read_few(project, &unknown, keys).await?
+            } else {
+                self.read_many(project, elements, keys).await?
+            };
+            for (element, fed) in elements.iter().zip(&mut found) {
+                if fed.is_none() {
+                    *fed = read.get(element).cloned();
+                }
+            }
+            for (element, fed) in read {
+                self.fed.keep(state, (project, element), fed);
+            }
+        }
+        let reach = grant.locations();
+        let in_reach = |fed: Fed| reach.allow(fed.location).then_some(fed.sources);
+        Ok(found
+            .into_iter()
+            .map(|fed| fed.and_then(in_reach))
+            .collect())
+    }
+
+    async fn read_few(
+        &self,
+        project: ProjectId,
+        elements: &[ElementId],
+        keys: u64,
+    ) -> Result<BTreeMap<ElementId, Fed>, ProjectsError> {
+        let mut found = BTreeMap::new();
+        for element in elements {
+            let values = [project.as_bytes().into(), element.as_bytes().into()];
+            let row = self
+                .db
+                .fetch_optional(
+                    "SELECT location FROM element WHERE project = $1 AND id = $2",
+                    &values,
+                )
+                .await?;
+            let Some(row) = row else { continue };
+            let rows = self.db.fetch_all(OF_ELEMENT, &values).await?;
+            let key = self.key(project).await?;
+            let sources = rows.iter().map(|row| source(row, &key));
+            let fed = Fed {
+                location: locations::optional(&row, 0)?,
+                sources: sources.collect::<Result<_, ProjectsError>>()?,
+                keys,
+            };
+            found.insert(*element, fed);
+        }
+        Ok(found)
+    }
+
+    async fn read_many(
+        &self,
+        project: ProjectId,
+        elements: &[ElementId],
+        keys: u64,
+    ) -> Result<BTreeMap<ElementId, Fed>, ProjectsError> {
         let values = [project.as_bytes().into()];
         let wanted: BTreeSet<ElementId> = elements.iter().copied().collect();
-        let mut found: BTreeMap<ElementId, Vec<Source>> = BTreeMap::new();
+        let mut found: BTreeMap<ElementId, (Option<LocationId>, Vec<Source>)> = BTreeMap::new();
         let rows = self
             .db
             .fetch_all(
@@ -229,22 +305,48 @@ impl Projects {
             .await?;
         for row in rows {
             let id = ElementId::from_bytes(row.array(0)?);
-            if wanted.contains(&id) && grant.locations().allow(locations::optional(&row, 1)?) {
-                found.insert(id, Vec::new());
+            if wanted.contains(&id) {
+                found.insert(id, (locations::optional(&row, 1)?, Vec::new()));
             }
         }
         let key = self.key(project).await?;
         for row in self.db.fetch_all(ALL, &values).await? {
             let element = ElementId::from_bytes(row.array(1)?);
-            if let Some(sources) = found.get_mut(&element) {
+            if let Some((_, sources)) = found.get_mut(&element) {
                 sources.push(source(&row, &key)?);
             }
         }
-        Ok(elements
-            .iter()
-            .map(|element| found.get(element).cloned())
-            .collect())
+        let found = found.into_iter().map(|(element, (location, sources))| {
+            let sources = sources.into();
+            let fed = Fed {
+                location,
+                sources,
+                keys,
+            };
+            (element, fed)
+        });
+        Ok(found.collect())
     }
+}
+
+/// Where an element lies and what feeds it.
+#[derive(Clone, Debug)]
+pub(super) struct Fed {
+    location: Option<LocationId>,
+    sources: Arc<[Source]>,
+    /// As many changes to the keys there were before it was opened.
+    keys: u64,
+}
+
+/// A deployment as the trail tells it.
+fn told(deployment: &Deployment) -> serde_json::Value {
+    json!({
+        "element": deployment.element.to_string(),
+        "device": deployment.device.to_string(),
+        "channel": deployment.channel,
+        "from": rfc3339::format(deployment.from),
+        "to": deployment.to.map(rfc3339::format),
+    })
 }
 
 /// Elements that are asked for one by one: more are cheaper all at once.

@@ -7,6 +7,8 @@ use super::{Invalid, Projects, ProjectsError, Thing, locations, text};
 use crate::access::{Grant, Locations, Read, Write};
 use crate::db::{Row, Transaction};
 use crate::keys::{SealingKey, new_id};
+use crate::trail::{Act, Entry};
+use serde_json::json;
 
 macro_rules! kinds {
     ($(#[$doc:meta])+ $name:ident { $($(#[$each:meta])+ $variant:ident = $text:literal,)+ }) => {
@@ -196,6 +198,8 @@ impl Projects {
         let mut transaction = self.db.begin().await?;
         in_reach(&mut transaction, project, grant.locations(), new.location).await?;
         insert(&mut transaction, project, &key, &element).await?;
+        let entry = grant.entry(Act::ElementCreate).new_value(told(&element));
+        self.tell_element(&mut transaction, entry, &element).await?;
         transaction.commit().await?;
         Ok(element)
     }
@@ -209,6 +213,7 @@ impl Projects {
     ) -> Result<Element, ProjectsError> {
         let project = grant.project();
         let mut element = self.element(&grant.read(), id).await?;
+        let old = told(&element);
         if let Some(name) = &change.name {
             text::name("name", name)?.clone_into(&mut element.name);
         }
@@ -249,9 +254,35 @@ impl Projects {
                 ],
             )
             .await?;
+        let entry = grant
+            .entry(Act::ElementChange)
+            .old(old)
+            .new_value(told(&element));
+        self.tell_element(&mut transaction, entry, &element).await?;
         transaction.commit().await?;
         Ok(element)
     }
+
+    pub(super) async fn tell_element(
+        &self,
+        transaction: &mut Transaction,
+        entry: Entry,
+        element: &Element,
+    ) -> Result<(), ProjectsError> {
+        let entry = entry.on(element.id).at(element.location);
+        Ok(self.access.trail().write(transaction, entry).await?)
+    }
+}
+
+/// An element as the trail tells it.
+pub(super) fn told(element: &Element) -> serde_json::Value {
+    json!({
+        "name": element.name,
+        "unit": element.unit,
+        "digits": element.digits,
+        "colour": element.colour,
+        "location": element.location.map(|location| location.to_string()),
+    })
 }
 
 pub(super) async fn insert(

@@ -4,8 +4,10 @@ use fieldkeep_protocol::{LocationId, Timestamp};
 
 use super::{Invalid, Projects, ProjectsError, Thing, text, whole};
 use crate::access::{Grant, Read, Write};
-use crate::db::{Row, SqlError};
+use crate::db::{Row, SqlError, Transaction};
 use crate::keys::{SealingKey, new_id};
+use crate::trail::{Act, Entry};
+use serde_json::json;
 
 /// A point on Earth, WGS 84, in degrees.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -107,7 +109,8 @@ impl Projects {
         };
         let project = grant.project();
         let key = self.key(project).await?;
-        self.db
+        let mut transaction = self.db.begin().await?;
+        transaction
             .execute(
                 "INSERT INTO location (project, id, name_sealed, place_sealed, created_us)
                  VALUES ($1, $2, $3, $4, $5)",
@@ -120,6 +123,10 @@ impl Projects {
                 ],
             )
             .await?;
+        let entry = grant.entry(Act::LocationCreate).new_value(told(&location));
+        self.tell_location(&mut transaction, entry, location.id)
+            .await?;
+        transaction.commit().await?;
         Ok(location)
     }
 
@@ -131,6 +138,7 @@ impl Projects {
         change: LocationChange,
     ) -> Result<Location, ProjectsError> {
         let mut location = self.location(&grant.read(), id).await?;
+        let old = told(&location);
         if let Some(name) = &change.name {
             text::name("name", name)?.clone_into(&mut location.name);
         }
@@ -139,7 +147,8 @@ impl Projects {
         }
         let project = grant.project();
         let key = self.key(project).await?;
-        self.db
+        let mut transaction = self.db.begin().await?;
+        transaction
             .execute(
                 "UPDATE location SET name_sealed = $3, place_sealed = $4
                  WHERE project = $1 AND id = $2",
@@ -151,6 +160,12 @@ impl Projects {
                 ],
             )
             .await?;
+        let entry = grant
+            .entry(Act::LocationChange)
+            .old(old)
+            .new_value(told(&location));
+        self.tell_location(&mut transaction, entry, id).await?;
+        transaction.commit().await?;
         Ok(location)
     }
 
@@ -160,9 +175,7 @@ impl Projects {
         grant: &Grant<'_, Write>,
         id: LocationId,
     ) -> Result<(), ProjectsError> {
-        if !grant.locations().allow(Some(id)) {
-            return Err(ProjectsError::NotFound(Thing::Location));
-        }
+        let location = self.location(&grant.read(), id).await?;
         let project = grant.project();
         let values = [project.as_bytes().into(), id.as_bytes().into()];
         let mut transaction = self.db.begin().await?;
@@ -187,9 +200,29 @@ impl Projects {
         if deleted == 0 {
             return Err(ProjectsError::NotFound(Thing::Location));
         }
+        let entry = grant.entry(Act::LocationRemove).old(told(&location));
+        self.tell_location(&mut transaction, entry, id).await?;
         transaction.commit().await?;
         Ok(())
     }
+
+    async fn tell_location(
+        &self,
+        transaction: &mut Transaction,
+        entry: Entry,
+        id: LocationId,
+    ) -> Result<(), ProjectsError> {
+        let entry = entry.on(id).at(Some(id));
+        Ok(self.access.trail().write(transaction, entry).await?)
+    }
+}
+
+/// A location as the trail tells it.
+fn told(location: &Location) -> serde_json::Value {
+    let place = location
+        .place
+        .map(|place| json!({ "latitude": place.latitude, "longitude": place.longitude }));
+    json!({ "name": location.name, "place": place })
 }
 
 /// A column with the location of something, which may be nowhere.

@@ -12,6 +12,8 @@ use super::{Invalid, Projects, ProjectsError, Thing, text, whole};
 use crate::access::{Admin, Grant, Read, SystemSession};
 use crate::db::{Row, SqlError, Transaction, Value};
 use crate::keys::SealingKey;
+use crate::trail::{Act, Entry};
+use serde_json::json;
 
 const SET: &str = "legal_hold.reason_sealed";
 const RELEASED: &str = "legal_hold.released_reason_sealed";
@@ -194,6 +196,13 @@ impl Projects {
         let mut transaction = self.subject(grant, element).await?;
         let key = place(grant.project(), element);
         let [project, of] = key.each_ref().map(|id| Value::from(id.as_slice()));
+        let stored = transaction
+            .fetch_optional(
+                "SELECT element, hot_days, cold_days, rollup_days FROM retention WHERE project = $1 AND element = $2",
+                &[project, of],
+            )
+            .await?;
+        let old = stored.as_ref().map(policy_from).transpose()?;
         if let Some(policy) = policy {
             transaction
                 .execute(
@@ -221,6 +230,10 @@ impl Projects {
                 )
                 .await?;
         }
+        let entry = entry(grant, Act::RetentionChange, element)
+            .old(told(old))
+            .new_value(told(policy));
+        self.access.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(
             project.id = %grant.project(), by = %grant.actor(), ?element, ?policy, "retention changed"
@@ -264,6 +277,8 @@ impl Projects {
             Err(SqlError::Duplicate(_)) => return Err(ProjectsError::Held),
             other => other?,
         };
+        let entry = entry(grant, Act::HoldSet, element).reason(Some(reason));
+        self.access.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(project.id = %grant.project(), by = %hold.by, ?element, "legal hold set");
         Ok(hold)
@@ -306,6 +321,8 @@ impl Projects {
                 ],
             )
             .await?;
+        let entry = entry(grant, Act::HoldRelease, element).reason(Some(reason));
+        self.access.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(project.id = %grant.project(), by = %grant.actor(), ?element, "legal hold released");
         Ok(())
@@ -391,11 +408,7 @@ impl Projects {
             )
             .await?;
         for row in &rows {
-            let policy = Policy {
-                hot_days: days(row, 1)?,
-                cold_days: days(row, 2)?,
-                rollup_days: days(row, 3)?,
-            };
+            let policy = policy_from(row)?;
             all.entry(row.bytes(0)?.to_vec())
                 .or_insert_with(none)
                 .policy = Some(policy);
@@ -450,6 +463,33 @@ fn hold_from(row: &Row, project: ProjectId, key: &SealingKey) -> Result<Hold, Pr
         reason: key.open_text(SET, &row_key(&place, since), row.bytes(3)?)?,
         by: row.text(2)?.to_owned(),
         since,
+    })
+}
+
+fn policy_from(row: &Row) -> Result<Policy, ProjectsError> {
+    Ok(Policy {
+        hot_days: days(row, 1)?,
+        cold_days: days(row, 2)?,
+        rollup_days: days(row, 3)?,
+    })
+}
+
+/// An entry of the trail about the project's measurements, or an element's.
+fn entry(grant: &Grant<'_, Admin>, act: Act, element: Option<ElementId>) -> Entry {
+    match element {
+        Some(element) => grant.entry(act).on(element),
+        None => grant.entry(act).on(grant.project()),
+    }
+}
+
+/// A policy as the trail tells it.
+fn told(policy: Option<Policy>) -> serde_json::Value {
+    policy.map_or(serde_json::Value::Null, |policy| {
+        json!({
+            "hot_days": policy.hot_days,
+            "cold_days": policy.cold_days,
+            "rollup_days": policy.rollup_days,
+        })
     })
 }
 

@@ -16,6 +16,7 @@ use super::*;
 use crate::access::{Credential, Locations, Session, SystemSession, Task, Write, system};
 use crate::clock::Hands;
 use crate::keys::MasterKey;
+use crate::trail::Origin;
 
 struct Bench {
     folder: TempDir,
@@ -122,7 +123,7 @@ impl Bench {
     async fn sign_in(&self, email: &str) -> SignedIn {
         let cookie = self.access.full_session(email).await.unwrap();
         self.access
-            .actor(&Credential::Cookie(cookie))
+            .actor(&Credential::Cookie(cookie), &Origin::here())
             .await
             .unwrap()
     }

@@ -45,6 +45,12 @@ pub enum Invalid {
     /// Not a reason.
     #[error("needs 1 to 1000 characters that say why")]
     Reason,
+    /// Not an id from elsewhere.
+    #[error("needs 1 to 64 letters, digits, - and _, not in the form of our own ids")]
+    LegacyId,
+    /// Another thing of its kind has it.
+    #[error("belongs to another thing of this kind in the project")]
+    Taken,
     /// A grant limited to locations must say at which of them.
     #[error("must be one of the locations that your access is limited to")]
     OutOfReach,

@@ -10,6 +10,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{Series, SeriesError};
 use crate::access::{Grant, Read, Write};
 use crate::clock::trust::{self, Doubt};
+use crate::trail::{Act, Entry};
+use serde_json::json;
 
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -103,7 +105,21 @@ impl Series {
         let origin = self.reached(&grant.read(), device).await?;
         let note = note(grant, reason);
         let now = self.clock.now();
-        Ok(self.store.restamp(origin, wanted, &note, now).await?)
+        let restamped = self.store.restamp(origin, wanted, &note, now).await?;
+        let act = match wanted.correction {
+            None => Act::ClockRelease,
+            Some(_) => Act::ClockStamp,
+        };
+        let new = json!({
+            "epoch": format!("{:016x}", wanted.epoch.0),
+            "first": wanted.first,
+            "last": wanted.last,
+            "offset_us": wanted.correction.map(|correction| correction.offset_us),
+            "batches": restamped.batches,
+        });
+        let entry = grant.entry(act).on(device).new_value(new);
+        self.tell(entry, reason).await?;
+        Ok(restamped)
     }
 
     /// Decides a proposal. Durable when this returns; who and why are kept.
@@ -122,7 +138,21 @@ impl Series {
             .store
             .decide_clock_proposal(origin, proposal, confirmed, &note, now)
             .await?;
+        let act = if confirmed {
+            Act::ClockConfirm
+        } else {
+            Act::ClockDismiss
+        };
+        let new = json!({ "proposal": proposal });
+        let entry = grant.entry(act).on(device).new_value(new);
+        self.tell(entry, reason).await?;
         Ok(decided)
+    }
+
+    /// The store has noted who and why with the decision itself, in its own database; this makes the trail say it too.
+    async fn tell(&self, entry: Entry, reason: &str) -> Result<(), SeriesError> {
+        let told = self.access.trail().append(entry.reason(Some(reason))).await;
+        told.map_err(|error| SeriesError::Projects(error.into()))
     }
 }
 

@@ -15,6 +15,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{Series, SeriesError};
 use crate::access::{Audit, Grant, Read, System, Task, system};
 use crate::projects::{Keeping, Policy};
+use crate::trail::Act;
+use serde_json::json;
 
 const ROUND_EVERY: Duration = Duration::from_secs(86_400);
 const DAY_US: i64 = 86_400_000_000;
@@ -54,7 +56,12 @@ impl Series {
         for project in projects {
             // One project's trouble, such as a lost key, keeps no other from its due.
             match self.expire_project(by, project.id).await {
-                Ok(expired) => all.add(&expired),
+                Ok(expired) => {
+                    if expired.bytes() > 0 {
+                        self.tell_deleted(by, project.id, &expired).await?;
+                    }
+                    all.add(&expired);
+                }
                 Err(error) => tracing::error!(
                     project.id = %project.id,
                     error = &error as &dyn std::error::Error,
@@ -74,6 +81,28 @@ impl Series {
             );
         }
         Ok(all)
+    }
+
+    /// The store has a row of each deletion; the trail says once a round what went.
+    async fn tell_deleted(
+        &self,
+        by: System,
+        project: ProjectId,
+        expired: &Expired,
+    ) -> Result<(), SeriesError> {
+        let session = by.project(project);
+        let entry = session
+            .grant::<Read>()
+            .entry(Act::DataDelete)
+            .on(project)
+            .new_value(json!({
+                "batches": expired.hot.items,
+                "chunks": expired.cold.items,
+                "rollups": expired.rollups.items,
+                "bytes": expired.bytes(),
+            }));
+        let told = self.access.trail().append(entry).await;
+        told.map_err(|error| SeriesError::Projects(error.into()))
     }
 
     async fn expire_project(&self, by: System, project: ProjectId) -> Result<Expired, SeriesError> {

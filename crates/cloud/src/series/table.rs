@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use std::sync::Arc;
+
 use fieldkeep_protocol::{ElementId, Flag, Timestamp};
 use fieldkeep_store::{Point, Source, TimeRange};
 
@@ -39,7 +41,7 @@ pub struct Table {
 }
 
 struct Lane {
-    sources: Vec<Source>,
+    sources: Arc<[Source]>,
     ready: VecDeque<Point>,
     after: Option<Position>,
     done: bool,

@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::tls::{Limits, Listener, OperatorCertificate, Shutdown, serve_http};
+use super::tls::{Connection, Limits, Listener, OperatorCertificate, Shutdown, serve_http};
 use super::{ServeError, Server};
 use crate::api;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::ingest::Ingest;
+use crate::keys;
 use crate::mail::Sender;
 use crate::pki::{self, Endpoints, ServerCertificate};
 
@@ -45,6 +46,9 @@ pub struct Running {
 impl Running {
     /// Opens the data folder and listens. Who connects after this returns is served.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, ServeError> {
+        if config.data.join(keys::CLOSED).exists() {
+            return Err(ServeError::Closed(config.data));
+        }
         let sender = config.mail.as_ref().map(Sender::new).transpose()?;
         let server = Server::open(&config, clock).await?;
         let mail = server.base.access.mail();
@@ -161,12 +165,13 @@ impl Running {
             .spawn(mqtt.run(shutdown.clone(), move |connection| {
                 let ingest = front.clone();
                 async move {
-                    let mut shutdown = connection.shutdown;
-                    ingest
-                        .mqtt(connection.stream, connection.peer, async move {
-                            shutdown.requested().await
-                        })
-                        .await;
+                    let Connection {
+                        stream,
+                        peer,
+                        mut shutdown,
+                    } = connection;
+                    let stop = async move { shutdown.requested().await };
+                    ingest.mqtt(stream, peer, stop).await;
                 }
             }));
         self.chores.spawn(async move { ingest.run().await });
@@ -176,6 +181,8 @@ impl Running {
         let (pki, name) = (self.server.base.pki.clone(), self.name.clone());
         self.chores
             .spawn(async move { pki.run(&ours, &name).await });
+        let trail = self.server.base.access.trail().clone();
+        self.chores.spawn(async move { trail.run().await });
         let fleet = self.server.fleet.clone();
         self.chores.spawn(async move { fleet.run().await });
         let series = self.server.series.clone();
@@ -244,6 +251,7 @@ impl Running {
                 "device states were not written"
             );
         }
+        self.server.base.access.trail().flush(true).await;
         self.server.close().await;
         tracing::info!("stopped");
     }

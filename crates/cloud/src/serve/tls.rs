@@ -73,8 +73,8 @@ impl Shutdown {
 
 /// An accepted TLS connection.
 pub struct Connection {
-    /// The stream, handshake done.
-    pub stream: TlsStream<TcpStream>,
+    /// The stream, handshake done. Boxed: it is handed on several times, and every future that it passes through has room for it.
+    pub stream: Box<TlsStream<TcpStream>>,
     /// Who is at the other end, not judged yet.
     pub peer: Peer,
     /// When to stop.
@@ -149,7 +149,7 @@ impl Listener {
                 match Box::pin(accept(&acceptor, tcp, address)).await {
                     Ok((stream, peer)) => {
                         let connection = Connection {
-                            stream: *stream,
+                            stream,
                             peer,
                             shutdown: stop,
                         };

@@ -4,6 +4,7 @@
 //! Ratios are of one run: what is compared is measured in turns, a few times, and the middle is told with its spread. A
 //! peer that is missing or fails is named as that in its cells. Where our own part fails, the run fails.
 
+pub mod reading;
 mod stored;
 mod traffic;
 
@@ -270,7 +271,7 @@ fn figures(report: &mut Report, traffic: &Traffic, stored: &Stored, peers: &[Out
             }),
         ])
         .bound(format!(
-            "bare rustls {}; with P-384 authorities like ours {}",
+            "bare rustls {}; with a P-384 root like ours {}",
             bare.show(|value| format!("{value:.0}")),
             Spread::of(traffic.bare_like_ours.clone()).show(|value| format!("{value:.0}"))
         )),
@@ -441,7 +442,8 @@ fn notes(report: &mut Report, traffic: &Traffic, stored: &Stored, peers: &[Outco
     add("Bytes are of all pages of the tiers' tables with their indexes, in a file whose log was folded in; of the \
          peers, all blocks of their data folders after they had compacted.".into());
     add(format!(
-        "A million points: two years of one element, in {} buckets. Growth: {} buckets of one year, {} of ten.",
+        "A million points: ten a second, in {} buckets of two minutes, for which there are no roll-ups, so that every value \
+         is decoded. Growth: {} buckets of one year, {} of ten.",
         stored.buckets[0], stored.buckets[1], stored.buckets[2]
     ));
     for note in &stored.notes {

@@ -18,6 +18,9 @@ pub const MONDAY_US: i64 = 1_780_272_000_000_000;
 pub const GROUP: u32 = 100;
 const FLEET_DAYS: i64 = 2;
 const YEAR_DAYS: i64 = 365;
+/// Records of the fast station, and how far apart they are.
+const MILLION: i64 = 1_000_000;
+const FAST_US: i64 = 100_000;
 
 /// How big a run is.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +59,7 @@ impl Size {
         repeats: 3,
         batches: 100,
         singles: 200,
-        idle: 1_000,
+        idle: 4_000,
         handshakes: 2_000,
         steady_s: 4,
         asked: 200,
@@ -71,7 +74,7 @@ impl Size {
         repeats: 5,
         batches: 200,
         singles: 500,
-        idle: 4_000,
+        idle: 10_000,
         handshakes: 10_000,
         steady_s: 15,
         asked: 1_000,
@@ -103,6 +106,17 @@ impl Size {
     #[must_use]
     pub fn long(&self) -> Station {
         history(self.devices + 1, self.years)
+    }
+
+    /// One more, ten records a second: a million records in little more than a day.
+    #[must_use]
+    pub fn fast(&self) -> Station {
+        Station {
+            number: self.devices + 2,
+            start_us: MONDAY_US - MILLION * FAST_US,
+            step_us: FAST_US,
+            records: MILLION as u32,
+        }
     }
 
     /// Fleet and year: what ourselves and the peers hold when the questions are asked.

@@ -1,8 +1,8 @@
 //! Certificates for those who do not come with their own, and the least server that TLS allows.
 //!
 //! The bare server does the same full handshake as ours with the same library, one authority between root and leaf, and
-//! nothing else: what a listener of ours costs beyond it is our own. Our authorities have P-384 keys, the usual ones P-256;
-//! with both kinds it shows what that choice costs.
+//! nothing else: what a listener of ours costs beyond it is our own. Our roots have P-384 keys, the usual ones P-256;
+//! with both kinds it shows what that choice costs who verifies up to the root each time.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -28,13 +28,13 @@ use super::fleet::connector;
 /// The word by which this program becomes the bare server.
 pub const BARE: &str = "bare-tls";
 
-/// The keys of the authorities; what they certify has P-256 keys.
+/// The keys of the root; everything below it has P-256 keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Curve {
     /// As most have.
     P256,
-    /// As ours have.
-    P384,
+    /// As ours: the root alone has a P-384 key.
+    LikeOurs,
 }
 
 /// An authority with a server's and a client's certificate, as files.
@@ -46,9 +46,9 @@ impl Authority {
     /// Makes everything in a folder.
     pub fn make(folder: &Path, curve: Curve) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let algorithm = match curve {
+        let root_algorithm = match curve {
             Curve::P256 => &PKCS_ECDSA_P256_SHA256,
-            Curve::P384 => &PKCS_ECDSA_P384_SHA384,
+            Curve::LikeOurs => &PKCS_ECDSA_P384_SHA384,
         };
         let authority = |name: &str| {
             let mut params = CertificateParams::default();
@@ -57,11 +57,11 @@ impl Authority {
             params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
             params
         };
-        let root_key = KeyPair::generate_for(algorithm)?;
+        let root_key = KeyPair::generate_for(root_algorithm)?;
         let root_params = authority("Bench root");
         let root = root_params.self_signed(&root_key)?;
         let root_issuer = Issuer::new(root_params, root_key);
-        let issuing_key = KeyPair::generate_for(algorithm)?;
+        let issuing_key = KeyPair::generate()?;
         let issuing_params = authority("Bench issuing");
         let issuing = issuing_params.signed_by(&issuing_key, &root_issuer)?;
         let issuer = Issuer::new(issuing_params, issuing_key);
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn the_certificates_fit_together() {
         let folder = crate::folder();
-        for curve in [Curve::P256, Curve::P384] {
+        for curve in [Curve::P256, Curve::LikeOurs] {
             let authority = Authority::make(folder.path(), curve).unwrap();
             assert!(authority.connector().is_ok());
             assert_eq!(authority.pair("server").unwrap().0.len(), 2);

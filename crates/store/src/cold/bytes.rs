@@ -2,6 +2,8 @@
 //!
 //! A reader never goes past its input; a count is refused where the rest of the input could not hold as many entries.
 
+use fieldkeep_protocol::limits::NAME_BYTES;
+
 /// Appends a number, seven bits a byte, lowest first.
 pub(super) fn put_uint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -20,6 +22,14 @@ pub(super) fn put_int(out: &mut Vec<u8>, value: i64) {
 pub(super) fn put_block(out: &mut Vec<u8>, block: &[u8]) {
     put_uint(out, block.len() as u64);
     out.extend_from_slice(block);
+}
+
+/// Appends a name: how many bytes are as in the one before, then the others.
+pub(super) fn put_name(out: &mut Vec<u8>, before: &str, name: &str) {
+    let pairs = before.bytes().zip(name.bytes());
+    let same = pairs.take_while(|(before, byte)| before == byte).count();
+    put_uint(out, same as u64);
+    put_block(out, name.as_bytes().get(same..).unwrap_or_default());
 }
 
 /// What is left of an input.
@@ -84,5 +94,15 @@ impl<'a> Reader<'a> {
     pub(super) fn block(&mut self) -> Option<&'a [u8]> {
         let length = self.small()?;
         self.take(length)
+    }
+
+    /// A name, of which the beginning may be as in the one before.
+    pub(super) fn name(&mut self, before: &str) -> Option<String> {
+        let same = before.as_bytes().get(..self.small()?)?;
+        let name = [same, self.block()?].concat();
+        // What a few bytes stand for stays small.
+        String::from_utf8(name)
+            .ok()
+            .filter(|name| name.len() <= NAME_BYTES)
     }
 }

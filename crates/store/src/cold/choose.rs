@@ -4,20 +4,26 @@
 //! device never overlap: a window begins at the horizon or after it, and a rewrite keeps the window that is there.
 
 use super::{CHUNK_ROWS, Length, WEEK_US, Window};
+use crate::days::day;
 use crate::devices::Device;
 use crate::error::StoreError;
 use crate::sql::Database;
+use crate::store::Inner;
 use crate::stream::Stream;
 
-/// Records of a window of each length at most, the longest first.
-const MOST: [(Length, i64); 4] = [
-    (Length::FourWeeks, 16_000),
-    (Length::Week, 100_000),
-    (Length::Day, 1_000_000),
-    (Length::Hour, CHUNK_ROWS as i64),
-];
 /// How much of a window must have passed before its number of records is foretold: a share, as a divisor.
 const FORETELL: i64 = 32;
+
+/// Records of a window of each length at most, the longest first.
+fn lengths(inner: &Inner) -> [(Length, i64); 4] {
+    let [four_weeks, week, day] = inner.window_records;
+    [
+        (Length::FourWeeks, four_weeks),
+        (Length::Week, week),
+        (Length::Day, day),
+        (Length::Hour, CHUNK_ROWS as i64),
+    ]
+}
 
 /// Where a device stands.
 #[derive(Clone, Copy, Debug)]
@@ -59,13 +65,14 @@ impl Standing {
 /// The window at the horizon that holds `first`, the first instant from the horizon on that has records; shorter than
 /// `below`, if that is given. `None` where even an hour has more than one chunk may have.
 pub(super) async fn at_horizon(
-    database: &Database,
+    inner: &Inner,
     device: &Device,
     standing: Standing,
     (first, now_us): (i64, i64),
     below: Option<Length>,
 ) -> Result<Option<(Length, Window)>, StoreError> {
-    for (length, most) in MOST {
+    let database = &inner.database;
+    for (length, most) in lengths(inner) {
         let window = length.around(first);
         let fits = window.from >= standing.horizon.max(standing.floor);
         if !fits || below.is_some_and(|below| length >= below) {
@@ -81,13 +88,14 @@ pub(super) async fn at_horizon(
 
 /// The window before the horizon that holds `time`, where there is no chunk.
 pub(super) async fn behind(
-    database: &Database,
+    inner: &Inner,
     device: &Device,
     standing: Standing,
     time: i64,
     below: Option<Length>,
 ) -> Result<Option<(Length, Window)>, StoreError> {
-    for (length, most) in MOST {
+    let database = &inner.database;
+    for (length, most) in lengths(inner) {
         let window = length.around(time);
         let fits = window.from >= standing.floor && window.to <= standing.horizon;
         if !fits || below.is_some_and(|below| length >= below) {
@@ -110,12 +118,14 @@ pub(super) async fn chunk(
     let row = database
         .fetch_optional(
             "SELECT kind, from_us, to_us, built FROM chunk WHERE project = $1 AND device = $2 AND from_us < $4 AND to_us > $3 \
-             ORDER BY from_us LIMIT 1",
+             ORDER BY from_us, id DESC LIMIT 1",
             &[
                 device.project.number.into(),
                 device.id.as_bytes().into(),
                 window.from.into(),
                 window.to.into(),
+                day(window.from).into(),
+                day(window.to).into(),
             ],
         )
         .await?;
@@ -149,8 +159,8 @@ pub(super) async fn first_instant(
     let identity = &stream.identity;
     let row = database
         .fetch_optional(
-            "SELECT from_us FROM batch WHERE project = $1 AND stream = $2 AND held = false \
-               AND from_us >= $3 AND from_us < $4 AND from_us + span_us >= $5 AND id <= $6 ORDER BY from_us LIMIT 1",
+            "SELECT from_us FROM hot WHERE project = $1 AND stream = $2 AND day >= $7 AND day <= $8 AND held = false \
+               AND from_us >= $3 AND from_us < $4 AND from_us + span_us >= $5 AND id <= $6 ORDER BY day, from_us LIMIT 1",
             &[
                 identity.project.number.into(),
                 identity.id.into(),
@@ -158,6 +168,8 @@ pub(super) async fn first_instant(
                 window.to.into(),
                 window.from.into(),
                 built.into(),
+                day(window.from.saturating_sub(times.span)).into(),
+                day(window.to).into(),
             ],
         )
         .await?;
@@ -169,15 +181,16 @@ pub(super) async fn first_instant(
 async fn records(database: &Database, device: &Device, window: Window) -> Result<i64, StoreError> {
     let row = database
         .fetch_optional(
-            "SELECT coalesce(sum(batch.count), 0) FROM stream JOIN batch \
-               ON batch.project = stream.project AND batch.stream = stream.id \
-             WHERE stream.project = $1 AND stream.device = $2 AND batch.held = false \
-               AND batch.from_us >= $3 AND batch.from_us < $4",
+            "SELECT coalesce(sum(count), 0) FROM hot WHERE project = $1 \
+               AND stream IN (SELECT id FROM stream WHERE project = $1 AND device = $2) \
+               AND day >= $5 AND day <= $6 AND held = false AND from_us >= $3 AND from_us < $4",
             &[
                 device.project.number.into(),
                 device.id.as_bytes().into(),
                 window.from.into(),
                 window.to.into(),
+                day(window.from).into(),
+                day(window.to).into(),
             ],
         )
         .await?;

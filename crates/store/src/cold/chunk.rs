@@ -1,4 +1,4 @@
-//! Chunks: the points of one device in one window of time, by column. Version 1 of the format.
+//! Chunks: the points of one device in one window of time, by column. Version 2 of the format is written, 1 is read too.
 //!
 //! Rows stand in the order in which points are read: time, stream, branch, record. The directory says which rows came
 //! from where (segments), which channels there are, and where each column lies, so that one channel is read alone.
@@ -8,6 +8,7 @@
 //! [`Chunk::decode`] takes authenticated bytes and yet believes nothing: damaged ones give `None`.
 
 mod build;
+mod states;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -20,7 +21,15 @@ use crate::gaps::GapReason;
 
 pub(crate) use build::{Channel, ChunkBuilder, Sorted};
 
-const MAGIC: [u8; 4] = *b"FKC\x01";
+const MAGIC: [u8; 3] = *b"FKC";
+/// How the directory is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    /// Each channel says its name and its intervals in full.
+    One = 1,
+    /// Of names what is not as in the one before; intervals by their place in a list.
+    Two = 2,
+}
 
 /// Where rows come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,15 +86,15 @@ pub(crate) enum State {
 }
 
 impl State {
-    pub(super) fn code(self) -> i64 {
+    fn code(self) -> u8 {
         match self {
             Self::Nothing => 0,
-            Self::Valued(flag) => flag.code().into(),
-            Self::Absent(reason) => 16 + i64::from(reason.code()),
+            Self::Valued(flag) => flag.code(),
+            Self::Absent(reason) => 16 + reason.code(),
         }
     }
 
-    pub(super) fn from_code(code: i64) -> Option<Self> {
+    fn from_code(code: i64) -> Option<Self> {
         let code = u8::try_from(code).ok()?;
         match code {
             0 => Some(Self::Nothing),
@@ -129,6 +138,7 @@ pub(crate) struct Piece<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
     bytes: Vec<u8>,
+    version: Version,
     rows: usize,
     origins: Vec<Origin>,
     segment_count: usize,
@@ -157,6 +167,11 @@ impl Chunk {
         if reader.take(MAGIC.len())? != MAGIC {
             return None;
         }
+        let version = match reader.byte()? {
+            1 => Version::One,
+            2 => Version::Two,
+            _ => return None,
+        };
         let rows: usize = reader.small()?;
         if rows > CHUNK_ROWS {
             return None;
@@ -179,10 +194,23 @@ impl Chunk {
         let unread = (0..reader.count(6)?)
             .map(|_| unread(&mut reader, &origins))
             .collect::<Option<Vec<_>>>()?;
+        let intervals = match version {
+            Version::One => Vec::new(),
+            Version::Two => (0..reader.count(1)?)
+                .map(|_| reader.uint())
+                .collect::<Option<Vec<_>>>()?,
+        };
+        let mut directory = Directory {
+            version,
+            rows,
+            origins: origins.len(),
+            intervals,
+            name: String::new(),
+        };
         let mut lengths = Vec::new();
         let mut channels = (0..reader.count(5)?)
             .map(|_| {
-                let (entry, length) = entry(&mut reader, rows, origins.len())?;
+                let (entry, length) = directory.entry(&mut reader)?;
                 lengths.push(length);
                 Some(entry)
             })
@@ -204,6 +232,7 @@ impl Chunk {
         }
         Some(Self {
             bytes,
+            version,
             rows,
             origins,
             segment_count,
@@ -267,7 +296,11 @@ impl Chunk {
             .binary_search_by(|entry| entry.name.as_str().cmp(name))
             .ok()
             .and_then(|index| self.channels.get(index))?;
-        let states = states(self.bytes.get(entry.states.clone())?, self.rows)?;
+        let states = self.bytes.get(entry.states.clone())?;
+        let states = match self.version {
+            Version::One => states::read_v1(Reader::new(states), self.rows)?,
+            Version::Two => states::read(states, self.rows)?,
+        };
         let valued: usize = states
             .iter()
             .filter(|(state, _)| matches!(state, State::Valued(_)))
@@ -360,56 +393,47 @@ fn unread(reader: &mut Reader<'_>, origins: &[Origin]) -> Option<Unread> {
     })
 }
 
-/// A channel without its blocks, and their lengths.
-fn entry(reader: &mut Reader<'_>, rows: usize, origins: usize) -> Option<(Entry, (usize, usize))> {
-    let name = String::from_utf8(reader.block()?.to_vec()).ok()?;
-    let places = (0..reader.count(3)?)
-        .map(|_| {
-            let source = reader.small().filter(|source| *source < origins)?;
-            let place = Place {
-                channel: reader.small()?,
-                interval_us: reader.uint()?,
-            };
-            Some((source, place))
-        })
-        .collect::<Option<_>>()?;
-    let valued = reader.small().filter(|valued| *valued <= rows)?;
-    let lengths = (reader.small()?, reader.small()?);
-    let entry = Entry {
-        name,
-        places,
-        valued,
-        states: 0..0,
-        values: 0..0,
-    };
-    Some((entry, lengths))
+/// What reading the directory needs to know.
+struct Directory {
+    version: Version,
+    rows: usize,
+    origins: usize,
+    intervals: Vec<u64>,
+    /// The last channel's.
+    name: String,
 }
 
-/// States as runs. Codes and lengths of even and odd runs stand apart: a channel that takes turns between two states
-/// costs next to nothing.
-fn states(bytes: &[u8], rows: usize) -> Option<Vec<(State, usize)>> {
-    let mut reader = Reader::new(bytes);
-    let count: usize = reader.small()?;
-    if count > rows {
-        return None;
+impl Directory {
+    /// A channel without its blocks, and their lengths.
+    fn entry(&mut self, reader: &mut Reader<'_>) -> Option<(Entry, (usize, usize))> {
+        self.name = match self.version {
+            Version::One => String::from_utf8(reader.block()?.to_vec()).ok()?,
+            Version::Two => reader.name(&self.name)?,
+        };
+        let places = (0..reader.count(3)?)
+            .map(|_| {
+                let source = reader.small().filter(|source| *source < self.origins)?;
+                let channel = reader.small()?;
+                let interval_us = match self.version {
+                    Version::One => reader.uint()?,
+                    Version::Two => *self.intervals.get(reader.small::<usize>()?)?,
+                };
+                let place = Place {
+                    channel,
+                    interval_us,
+                };
+                Some((source, place))
+            })
+            .collect::<Option<_>>()?;
+        let valued = reader.small().filter(|valued| *valued <= self.rows)?;
+        let lengths = (reader.small()?, reader.small()?);
+        let entry = Entry {
+            name: self.name.clone(),
+            places,
+            valued,
+            states: 0..0,
+            values: 0..0,
+        };
+        Some((entry, lengths))
     }
-    let (even, odd) = (count.div_ceil(2), count / 2);
-    let mut column = |count| numbers::unpack(reader.block()?, count);
-    let codes = [column(even)?, column(odd)?];
-    let lengths = [column(even)?, column(odd)?];
-    if !reader.is_empty() {
-        return None;
-    }
-    let mut total = 0_usize;
-    let mut runs = Vec::with_capacity(count);
-    for index in 0..count {
-        let of = |columns: &[Vec<i64>; 2]| columns.get(index % 2)?.get(index / 2).copied();
-        let state = State::from_code(of(&codes)?)?;
-        let length = usize::try_from(of(&lengths)?)
-            .ok()
-            .filter(|length| *length > 0)?;
-        total = total.checked_add(length).filter(|total| *total <= rows)?;
-        runs.push((state, length));
-    }
-    (total == rows).then_some(runs)
 }

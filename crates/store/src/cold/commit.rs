@@ -7,9 +7,10 @@ use super::choose::Standing;
 use super::mark::Stale;
 use super::{Length, Level, Window};
 use crate::cipher::Sealed;
+use crate::days::day;
 use crate::devices::Device;
 use crate::error::StoreError;
-use crate::sql::{Database, Transaction, Value};
+use crate::sql::{Database, Row, Transaction, Value};
 
 /// What is to be committed.
 pub(super) struct Finished<'a> {
@@ -23,20 +24,30 @@ pub(super) struct Finished<'a> {
     pub(super) moves: bool,
     pub(super) built: i64,
     pub(super) now_us: i64,
-    /// The counter of the chunk that was there.
-    pub(super) before: Option<(i64, i64)>,
+    /// The chunk that was there.
+    pub(super) before: Option<Before>,
     /// The new chunk and its number of points; none where there is nothing in the window.
     pub(super) chunk: Option<(Sealed, i64)>,
-    pub(super) rollups: Vec<Row>,
+    pub(super) rollups: Vec<Rolled>,
     pub(super) marks: Marks,
 }
 
+/// A row that is replaced.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    pub(super) id: i64,
+    /// Key and counter.
+    pub(super) seal: (i64, i64),
+    /// Its pages are damaged: it cannot be removed, and the newer one counts.
+    pub(super) stays: bool,
+}
+
 /// A roll-up row that changes.
-pub(super) struct Row {
+pub(super) struct Rolled {
     pub(super) level: Level,
     pub(super) window: Window,
-    /// Key and counter of what was there.
-    pub(super) before: Option<(i64, i64)>,
+    /// What was there.
+    pub(super) before: Option<Before>,
     /// None where nothing is left in it.
     pub(super) sealed: Option<Sealed>,
 }
@@ -114,8 +125,8 @@ impl Finished<'_> {
         }
         let chunks = transaction
             .fetch_all(
-                "SELECT from_us, to_us, key_id, counter FROM chunk \
-                 WHERE project = $1 AND device = $2 AND from_us < $4 AND to_us > $3",
+                "SELECT from_us, to_us, key_id, counter, id FROM chunk \
+                 WHERE project = $1 AND device = $2 AND from_us < $4 AND to_us > $3 ORDER BY from_us, id DESC",
                 &[
                     project,
                     device,
@@ -124,22 +135,22 @@ impl Finished<'_> {
                 ],
             )
             .await?;
-        let same = match (chunks.as_slice(), self.before) {
-            ([], None) => true,
-            ([row], Some(before)) => {
-                (row.i64(0)?, row.i64(1)?) == (self.window.from, self.window.to)
-                    && (row.i64(2)?, row.i64(3)?) == before
+        let mut same = chunks.is_empty() == self.before.is_none();
+        for (place, row) in chunks.iter().enumerate() {
+            // Behind the first one stand those in whose place it was made.
+            same &= (row.i64(0)?, row.i64(1)?) == (self.window.from, self.window.to);
+            if place == 0 {
+                same &= self.before.is_some_and(|before| before.is(row, [4, 2, 3]));
             }
-            _ => false,
-        };
+        }
         if !same {
             return Ok(false);
         }
         for row in &self.rollups {
             let found = transaction
                 .fetch_optional(
-                    "SELECT key_id, counter FROM rollup \
-                     WHERE project = $1 AND device = $2 AND level = $3 AND from_us = $4",
+                    "SELECT key_id, counter, id FROM rollup \
+                     WHERE project = $1 AND device = $2 AND level = $3 AND from_us = $4 ORDER BY id DESC LIMIT 1",
                     &[
                         project,
                         device,
@@ -148,10 +159,12 @@ impl Finished<'_> {
                     ],
                 )
                 .await?;
-            let found = found
-                .map(|row| Ok::<_, StoreError>((row.i64(0)?, row.i64(1)?)))
-                .transpose()?;
-            if found != row.before {
+            let same = match (found, row.before) {
+                (None, None) => true,
+                (Some(found), Some(before)) => before.is(&found, [2, 0, 1]),
+                _ => false,
+            };
+            if !same {
                 return Ok(false);
             }
         }
@@ -160,12 +173,11 @@ impl Finished<'_> {
 
     async fn put_chunk(&self, transaction: &mut Transaction) -> Result<(), StoreError> {
         let [project, device] = self.place();
-        transaction
-            .execute(
-                "DELETE FROM chunk WHERE project = $1 AND device = $2 AND from_us = $3",
-                &[project, device, self.window.from.into()],
-            )
-            .await?;
+        if let Some(before) = self.before.filter(|before| !before.stays) {
+            transaction
+                .execute("DELETE FROM chunk WHERE id = $1", &[before.id.into()])
+                .await?;
+        }
         if let Some((sealed, points)) = &self.chunk {
             transaction
                 .execute(
@@ -189,35 +201,29 @@ impl Finished<'_> {
         Ok(())
     }
 
-    async fn put_rollup(&self, transaction: &mut Transaction, row: &Row) -> Result<(), StoreError> {
+    async fn put_rollup(
+        &self,
+        transaction: &mut Transaction,
+        row: &Rolled,
+    ) -> Result<(), StoreError> {
         let [project, device] = self.place();
-        let place = [
-            project,
-            device,
-            (row.level as i64).into(),
-            row.window.from.into(),
-        ];
-        let Some(sealed) = &row.sealed else {
+        if let Some(before) = row.before.filter(|before| !before.stays) {
             transaction
-                .execute(
-                    "DELETE FROM rollup WHERE project = $1 AND device = $2 AND level = $3 AND from_us = $4",
-                    &place,
-                )
+                .execute("DELETE FROM rollup WHERE id = $1", &[before.id.into()])
                 .await?;
+        }
+        let Some(sealed) = &row.sealed else {
             return Ok(());
         };
-        let [project, device, level, from] = place;
         transaction
             .execute(
                 "INSERT INTO rollup (project, device, level, from_us, to_us, built, key_id, counter, payload) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (project, device, level, from_us) DO UPDATE \
-                 SET built = excluded.built, key_id = excluded.key_id, counter = excluded.counter, \
-                   payload = excluded.payload",
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
                 &[
                     project,
                     device,
-                    level,
-                    from,
+                    (row.level as i64).into(),
+                    row.window.from.into(),
                     row.window.to.into(),
                     self.built.into(),
                     sealed.key_id.into(),
@@ -238,10 +244,9 @@ impl Finished<'_> {
         transaction
             .execute(
                 "INSERT INTO dirty (project, device, from_us, to_us, cause, batch, marked_us) \
-                 SELECT stream.project, stream.device, batch.from_us, batch.from_us + batch.span_us + 1, $6, batch.id, $7 \
-                 FROM stream JOIN batch ON batch.project = stream.project AND batch.stream = stream.id \
-                 WHERE stream.project = $1 AND stream.device = $2 AND batch.held = false \
-                   AND batch.from_us >= $3 AND batch.from_us < $4 AND batch.id > $5",
+                 SELECT $1, $2, from_us, from_us + span_us + 1, $6, id, $7 FROM hot WHERE project = $1 \
+                   AND stream IN (SELECT stream.id FROM stream WHERE stream.project = $1 AND stream.device = $2) \
+                   AND day >= $8 AND day <= $9 AND held = false AND from_us >= $3 AND from_us < $4 AND id > $5",
                 &[
                     project,
                     device,
@@ -250,6 +255,8 @@ impl Finished<'_> {
                     self.built.into(),
                     (Stale::Late as i64).into(),
                     self.now_us.into(),
+                    day(self.standing.horizon).into(),
+                    day(until).into(),
                 ],
             )
             .await?;
@@ -261,5 +268,13 @@ impl Finished<'_> {
             )
             .await?;
         Ok(())
+    }
+}
+
+impl Before {
+    /// Whether a row with id, key and counter in these columns is this one.
+    fn is(&self, row: &Row, [id, key, counter]: [usize; 3]) -> bool {
+        let found = (row.i64(id), row.i64(key), row.i64(counter));
+        matches!(found, (Ok(id), Ok(key), Ok(counter)) if id == self.id && (key, counter) == self.seal)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fieldkeep_protocol::Timestamp;
 
 use super::choose::{self, Standing};
-use super::commit::{Committed, Finished, Marks, Row};
+use super::commit::{Before, Committed, Finished, Marks, Rolled};
 use super::read::{self, Rows};
 use super::{Length, Level, Rollup, Series, Window, fold};
 use crate::cipher::{Kind, Subject};
@@ -232,7 +232,7 @@ impl<'a> DeviceWork<'a> {
                 }));
             }
             let chosen =
-                choose::behind(database, self.device, self.standing, instant, None).await?;
+                choose::behind(self.inner, self.device, self.standing, instant, None).await?;
             let Some((length, window)) = chosen else {
                 self.leave(Length::Hour.around(instant));
                 continue;
@@ -292,14 +292,8 @@ impl<'a> DeviceWork<'a> {
         let Some(first) = self.first_instant(rest).await? else {
             return Ok(None);
         };
-        let chosen = choose::at_horizon(
-            &self.inner.database,
-            self.device,
-            self.standing,
-            (first, now),
-            below,
-        )
-        .await?;
+        let chosen =
+            choose::at_horizon(self.inner, self.device, self.standing, (first, now), below).await?;
         let Some((length, window)) = chosen else {
             tracing::warn!(
                 project.id = %self.device.project.id, device.id = %self.device.id,
@@ -376,7 +370,7 @@ impl<'a> DeviceWork<'a> {
             moves: target.moves,
             built: self.built,
             now_us: self.now.as_micros(),
-            before: before.map(|(seal, _)| seal),
+            before: before.map(|(before, _)| before),
             chunk,
             rollups,
             marks: self.marks_of(target),
@@ -412,13 +406,13 @@ impl<'a> DeviceWork<'a> {
         marks
     }
 
-    /// Key and counter of the chunk that is there, and what it was built from.
-    async fn chunk_before(&self, window: Window) -> Result<Option<((i64, i64), i64)>, StoreError> {
-        let row = self
-            .inner
-            .database
+    /// The chunk that is there, and what it was built from.
+    async fn chunk_before(&self, window: Window) -> Result<Option<(Before, i64)>, StoreError> {
+        let database = &self.inner.database;
+        let row = database
             .fetch_optional(
-                "SELECT key_id, counter, built FROM chunk WHERE project = $1 AND device = $2 AND from_us = $3",
+                "SELECT id, key_id, counter, built FROM chunk WHERE project = $1 AND device = $2 AND from_us = $3 \
+                 ORDER BY id DESC LIMIT 1",
                 &[
                     self.device.project.number.into(),
                     self.device.id.as_bytes().into(),
@@ -426,8 +420,17 @@ impl<'a> DeviceWork<'a> {
                 ],
             )
             .await?;
-        row.map(|row| Ok(((row.i64(0)?, row.i64(1)?), row.i64(2)?)))
-            .transpose()
+        let Some(row) = row else { return Ok(None) };
+        let id = row.i64(0)?;
+        // Where its pages cannot be read, they cannot be freed.
+        let payload = "SELECT payload FROM chunk WHERE id = $1";
+        let payload = database.fetch_optional(payload, &[id.into()]).await;
+        let before = Before {
+            id,
+            seal: (row.i64(1)?, row.i64(2)?),
+            stays: payload.is_err(),
+        };
+        Ok(Some((before, row.i64(3)?)))
     }
 
     /// The row of a level with this window replaced; `None` where there is none and none is needed.
@@ -436,14 +439,14 @@ impl<'a> DeviceWork<'a> {
         level: Level,
         window: Window,
         series: Vec<(String, Series)>,
-    ) -> Result<Option<Row>, StoreError> {
+    ) -> Result<Option<Rolled>, StoreError> {
         let inner = self.inner;
         let whole = level.row(window.from);
         let stored = inner
             .database
             .fetch_optional(
-                "SELECT built, key_id, counter, payload FROM rollup \
-                 WHERE project = $1 AND device = $2 AND level = $3 AND from_us = $4",
+                "SELECT id, built, key_id, counter FROM rollup \
+                 WHERE project = $1 AND device = $2 AND level = $3 AND from_us = $4 ORDER BY id DESC LIMIT 1",
                 &[
                     self.device.project.number.into(),
                     self.device.id.as_bytes().into(),
@@ -458,19 +461,30 @@ impl<'a> DeviceWork<'a> {
         let mut before = None;
         let mut known = None;
         if let Some(row) = stored {
-            let (built, key_id, counter) = (row.i64(0)?, row.i64(1)?, row.i64(2)?);
-            before = Some((key_id, counter));
+            let (id, built) = (row.i64(0)?, row.i64(1)?);
+            let (key_id, counter) = (row.i64(2)?, row.i64(3)?);
+            let payload = "SELECT payload FROM rollup WHERE id = $1";
+            let payload = inner.database.fetch_optional(payload, &[id.into()]).await;
+            before = Some(Before {
+                id,
+                seal: (key_id, counter),
+                stays: payload.is_err(),
+            });
             let subject = Subject {
                 first: built.cast_unsigned(),
                 ..self.subject(Kind::Rollup, whole.from, level as u32)
             };
             let opening = inner.keys.opening(self.device.project, key_id).await?;
-            let payload = row.bytes(3)?.to_vec();
-            let plain = opening.and_then(|key| key.open(&subject, counter, payload));
-            known = plain.and_then(Rollup::decode);
+            if let (Ok(Some(row)), Some(key)) = (payload, opening) {
+                let plain = key.open(&subject, counter, row.bytes(0)?.to_vec());
+                known = plain.and_then(Rollup::decode);
+            }
             if known.is_none() {
-                // Logged there. What it held is read from the chunks, as where no roll-up was ever made.
+                // Logged there. What else it held is read from the chunks until it is made anew.
                 let _ = subject.damaged();
+                inner
+                    .worker
+                    .found_damaged(self.device, (whole.from, whole.to));
             }
         }
         let plain = on_the_side(move || {
@@ -486,7 +500,7 @@ impl<'a> DeviceWork<'a> {
         let subject = self.subject(Kind::Rollup, whole.from, level as u32);
         let key = inner.keys.current(self.device.project, self.now).await?;
         let sealed = plain.map(|plain| key.seal(&subject, &plain)).transpose()?;
-        Ok(Some(Row {
+        Ok(Some(Rolled {
             level,
             window: whole,
             before,

@@ -12,6 +12,8 @@ pub(crate) enum Stale {
     Late = 1,
     /// The channel table of rows came after them.
     Channels = 2,
+    /// What is stored of them cannot be read.
+    Damaged = 5,
 }
 
 /// Marks everything of a device in `from_us..to_us` as changed. It is done whatever the horizon is: a worker that makes

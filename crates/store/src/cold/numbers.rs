@@ -1,4 +1,5 @@
-//! Columns of numbers, packed: a rule where there is one, a few bytes where there are few, pco for the rest.
+//! Columns of numbers, packed: a rule where there is one, a few bits where there are few, pco for the rest, in the narrowest
+//! of its types that holds them, since its tables are made of numbers of that type.
 //!
 //! How many numbers a column holds is known outside; the caller caps it, and with it what decoding allocates. Of pco's
 //! modes only those are accepted that need no memory of their own beyond small tables, since its format may announce
@@ -9,6 +10,7 @@ use pco::metadata::{DeltaEncoding, Mode};
 use pco::wrapped::{FileCompressor, FileDecompressor};
 use pco::{ChunkConfig, DeltaSpec, PagingSpec};
 
+use super::bits;
 use super::bytes::{Reader, put_int};
 
 /// First number and step.
@@ -18,8 +20,14 @@ const DELTAS: u8 = 1;
 const PCO: u8 = 2;
 /// f64 as they are, little endian.
 const RAW: u8 = 3;
+/// Codes of a few bits.
+const BITS: u8 = 4;
+/// The smallest number, and pco of what the others are above it, in 16 bits.
+const PCO_16: u8 = 5;
+/// The same in 32 bits.
+const PCO_32: u8 = 6;
 
-/// Up to here a plain list of differences may be smaller than pco.
+/// Up to here a plain list of differences, or of codes, may be smaller than pco.
 const FEW: usize = 512;
 /// pco's number of the mode that is led by a dictionary.
 const DICTIONARY: u8 = 4;
@@ -29,29 +37,59 @@ pub(super) fn pack(numbers: &[i64]) -> Vec<u8> {
     if let Some(linear) = linear(numbers) {
         return linear;
     }
-    let mut best = if numbers.len() <= FEW {
+    let mut best: Option<Vec<u8>> = None;
+    let mut consider = |packed: Vec<u8>| {
+        if best.as_ref().is_none_or(|best| packed.len() < best.len()) {
+            best = Some(packed);
+        }
+    };
+    if numbers.len() <= FEW {
         let mut few = vec![DELTAS];
         let mut before = 0_i64;
         for number in numbers {
             put_int(&mut few, number.wrapping_sub(before));
             before = *number;
         }
-        Some(few)
+        consider(few);
+        if let Some(mut codes) = bits::pack(numbers) {
+            codes.insert(0, BITS);
+            consider(codes);
+        }
+    }
+    let least = numbers.iter().min().copied().unwrap_or_default();
+    let above = |number: &i64| number.wrapping_sub(least).cast_unsigned();
+    let most = numbers.iter().map(above).max().unwrap_or_default();
+    let packed = if most <= u16::MAX.into() {
+        let narrow: Vec<u16> = numbers.iter().map(|number| above(number) as u16).collect();
+        narrowed(PCO_16, least, &narrow)
+    } else if most <= u32::MAX.into() {
+        let narrow: Vec<u32> = numbers.iter().map(|number| above(number) as u32).collect();
+        narrowed(PCO_32, least, &narrow)
     } else {
-        None
+        smallest(numbers).map(|packed| [vec![PCO], packed].concat())
     };
-    for delta in [
+    if let Some(packed) = packed {
+        consider(packed);
+    }
+    best.unwrap_or_default()
+}
+
+fn narrowed<T: Number>(form: u8, least: i64, numbers: &[T]) -> Option<Vec<u8>> {
+    let mut out = vec![form];
+    put_int(&mut out, least);
+    out.append(&mut smallest(numbers)?);
+    Some(out)
+}
+
+/// The smallest of what pco makes of integers.
+fn smallest<T: Number>(numbers: &[T]) -> Option<Vec<u8>> {
+    let deltas = [
         DeltaSpec::TryConsecutive(1),
         DeltaSpec::NoOp,
         DeltaSpec::TryConsecutive(2),
-    ] {
-        if let Some(packed) = pco(numbers, delta)
-            && best.as_ref().is_none_or(|best| packed.len() < best.len())
-        {
-            best = Some(packed);
-        }
-    }
-    best.unwrap_or_default()
+    ];
+    let packed = deltas.into_iter().filter_map(|delta| pco(numbers, delta));
+    packed.min_by_key(Vec::len)
 }
 
 /// Unpacks `count` integers.
@@ -86,8 +124,23 @@ pub(super) fn unpack(bytes: &[u8], count: usize) -> Option<Vec<i64>> {
             reader.is_empty().then_some(numbers)
         }
         PCO => unpco(reader.take(reader.left())?, count),
+        BITS => bits::unpack(reader.take(reader.left())?, count),
+        PCO_16 => widened::<u16>(reader, count),
+        PCO_32 => widened::<u32>(reader, count),
         _ => None,
     }
+}
+
+fn widened<T: Number + Default + Into<i64>>(
+    mut reader: Reader<'_>,
+    count: usize,
+) -> Option<Vec<i64>> {
+    let least = reader.int()?;
+    let narrow: Vec<T> = unpco(reader.take(reader.left())?, count)?;
+    let wide = narrow
+        .into_iter()
+        .map(|number| least.wrapping_add(number.into()));
+    Some(wide.collect())
 }
 
 /// Packs floats, bit for bit.
@@ -97,6 +150,7 @@ pub(super) fn pack_floats(numbers: &[f64]) -> Vec<u8> {
         .into_iter()
         .filter_map(|delta| pco(numbers, delta))
         .min_by_key(Vec::len)
+        .map(|packed| [vec![PCO], packed].concat())
         .filter(|packed| packed.len() < raw);
     best.unwrap_or_else(|| {
         let mut plain = Vec::with_capacity(raw);
@@ -150,7 +204,7 @@ fn pco<T: Number>(numbers: &[T], delta: DeltaSpec) -> Option<Vec<u8>> {
         .with_delta_spec(delta)
         .with_paging_spec(PagingSpec::Exact(vec![numbers.len()]));
     let file = FileCompressor::default();
-    let mut out = vec![PCO];
+    let mut out = Vec::new();
     file.write_header(&mut out).ok()?;
     let mut chunk = file.chunk_compressor(numbers, &config).ok()?;
     chunk.write_meta(&mut out).ok()?;

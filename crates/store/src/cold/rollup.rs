@@ -1,4 +1,5 @@
-//! Roll-ups: what the points of each bucket have in common, of one device at one level, by channel. Version 1.
+//! Roll-ups: what the points of each bucket have in common, of one device at one level, by channel. Version 2
+//! is written, 1 is read too.
 //!
 //! A row holds the buckets of a fixed stretch of time. For which times of it a channel's buckets are made is said with
 //! the channel (covered): elsewhere the level is not worth its room, and readers take the points. Beside the buckets
@@ -7,6 +8,7 @@
 //!
 //! [`Rollup::decode`] takes authenticated bytes and yet believes nothing: damaged ones give `None`.
 
+mod first;
 mod fold;
 mod pack;
 
@@ -15,13 +17,13 @@ use std::ops::Range;
 
 use fieldkeep_protocol::Flag;
 
-use super::bytes::{Reader, put_block, put_int, put_uint};
+use super::bytes::{Reader, put_block, put_int, put_name, put_uint};
 use super::{Level, PLAIN_BYTES, ROW_BUCKETS, Window};
 use crate::gaps::{GapReason, Run};
 
 pub(crate) use fold::fold;
 
-const MAGIC: [u8; 4] = *b"FKR\x01";
+const MAGIC: [u8; 3] = *b"FKR";
 /// Runs of one kind in one channel of a row at most: one every grain, and one for each window's edge.
 const RUNS: usize = 1 << 16;
 
@@ -68,6 +70,8 @@ pub(crate) struct Rollup {
 #[derive(Clone, Debug)]
 struct Entry {
     name: String,
+    /// In version 2: what several channels have in common.
+    ground: Option<Range<usize>>,
     block: Range<usize>,
 }
 
@@ -81,17 +85,40 @@ impl Rollup {
         if reader.take(MAGIC.len())? != MAGIC {
             return None;
         }
+        let version = reader.byte()?;
+        if version != 1 && version != 2 {
+            return None;
+        }
         let level = Level::from_code(reader.byte()?)?;
         let from = reader.int()?;
         if level.row(from).from != from {
             return None;
         }
+        let mut grounds = Vec::new();
+        if version == 2 {
+            for _ in 0..reader.count(1)? {
+                let length = reader.block()?.len();
+                let end = bytes.len() - reader.left();
+                grounds.push(end - length..end);
+            }
+        }
         let mut lengths = Vec::new();
+        let mut name = String::new();
         let mut channels = (0..reader.count(2)?)
             .map(|_| {
-                let name = String::from_utf8(reader.block()?.to_vec()).ok()?;
+                let mut ground = None;
+                if version == 1 {
+                    name = String::from_utf8(reader.block()?.to_vec()).ok()?;
+                } else {
+                    name = reader.name(&name)?;
+                    ground = Some(grounds.get(reader.small::<usize>()?)?.clone());
+                }
                 lengths.push(reader.small::<usize>()?);
-                Some(Entry { name, block: 0..0 })
+                Some(Entry {
+                    name: name.clone(),
+                    ground,
+                    block: 0..0,
+                })
             })
             .collect::<Option<Vec<_>>>()?;
         let mut at = bytes.len() - reader.left();
@@ -120,7 +147,14 @@ impl Rollup {
             .binary_search_by(|entry| entry.name.as_str().cmp(name))
             .ok()
             .and_then(|index| self.channels.get(index))?;
-        pack::unpack(self.bytes.get(entry.block.clone())?, self.level, self.from)
+        let block = self.bytes.get(entry.block.clone())?;
+        match &entry.ground {
+            None => first::unpack(block, self.level, self.from),
+            Some(ground) => {
+                let ground = self.bytes.get(ground.clone())?;
+                pack::unpack((ground, block), self.level, self.from)
+            }
+        }
     }
 
     /// The bytes of a row in which everything inside `window` is what `new` says, and everything else is as in
@@ -145,16 +179,31 @@ impl Rollup {
         }
         series.retain(|_, series| !series.covered.is_empty());
         let mut head = MAGIC.to_vec();
+        head.push(2);
         head.push(level as u8);
         put_int(&mut head, from);
-        put_uint(&mut head, series.len() as u64);
-        let mut blocks = Vec::new();
+        let mut grounds: Vec<Vec<u8>> = Vec::new();
+        let (mut directory, mut blocks) = (Vec::new(), Vec::new());
+        let mut before = "";
         for (name, series) in &series {
-            let block = pack::pack(series, level, from);
-            put_block(&mut head, name.as_bytes());
-            put_uint(&mut head, block.len() as u64);
+            let (ground, block) = pack::pack(series, level, from);
+            let known = grounds.iter().position(|known| *known == ground);
+            let place = known.unwrap_or_else(|| {
+                grounds.push(ground);
+                grounds.len() - 1
+            });
+            put_name(&mut directory, before, name);
+            before = name;
+            put_uint(&mut directory, place as u64);
+            put_uint(&mut directory, block.len() as u64);
             blocks.extend_from_slice(&block);
         }
+        put_uint(&mut head, grounds.len() as u64);
+        for ground in &grounds {
+            put_block(&mut head, ground);
+        }
+        put_uint(&mut head, series.len() as u64);
+        head.append(&mut directory);
         head.append(&mut blocks);
         head
     }

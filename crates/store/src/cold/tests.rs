@@ -5,10 +5,11 @@ mod damage;
 mod golden;
 mod rollups;
 mod size;
+mod stations;
 
 use fieldkeep_protocol::batch::Cell;
 
-use super::chunk::{ChunkBuilder, Origin, Place, Sorted, State};
+use super::chunk::{ChunkBuilder, Origin, Place, Sorted};
 use super::{Chunk, Rollup};
 
 /// 2026-01-05T00:00:00Z, a Monday.
@@ -93,29 +94,5 @@ fn sensors(from: i64, minutes: u64, seed: u64) -> Rows {
 
 /// Reads everything that can be read of bytes that may be anything.
 fn read_all(bytes: &[u8]) -> usize {
-    let mut seen = 0;
-    if let Some(chunk) = Chunk::decode(bytes.to_vec()) {
-        let times = chunk.times();
-        let segments = chunk.segments();
-        for name in chunk.channels() {
-            let Some(column) = chunk.column(name) else {
-                continue;
-            };
-            seen += column.values.len();
-            if let (Some(times), Some(segments)) = (&times, &segments) {
-                seen += column
-                    .pieces(times, segments)
-                    .filter(|piece| piece.state != State::Nothing)
-                    .count();
-            }
-        }
-    }
-    if let Some(rollup) = Rollup::decode(bytes.to_vec()) {
-        for name in rollup.channels() {
-            seen += rollup
-                .channel(name)
-                .map_or(0, |series| series.buckets.len());
-        }
-    }
-    seen
+    super::fuzz::chunk(bytes) + super::fuzz::rollup(bytes)
 }

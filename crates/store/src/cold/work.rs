@@ -5,18 +5,19 @@
 //! makes is a function of the hot rows up to one id: two workers at once, or one that begins again, make the same. Ingest
 //! never waits for more than the transaction that puts a finished window in its place.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::rand;
 use fieldkeep_protocol::{DeviceId, ProjectId, Timestamp};
 
 use super::choose::{self, Standing};
 use super::device::{DeviceWork, Ended};
+use super::mark::{Stale, mark_changed};
 use crate::devices::Device;
 use crate::error::StoreError;
 use crate::projects::Project;
-use crate::sql::Row;
+use crate::sql::{Row, SqlError};
 use crate::store::{Inner, Store};
 
 /// How long a lease holds.
@@ -27,6 +28,8 @@ const RETRY_US: i64 = 600_000_000;
 const LOOK_AGAIN_US: i64 = 3_600_000_000;
 /// Devices of one statement.
 const PAGE: i64 = 256;
+/// Damaged times that are remembered from one round to the next.
+const DAMAGED: usize = 4_096;
 /// Devices whose next look is remembered.
 const REMEMBERED: usize = 1 << 18;
 
@@ -46,7 +49,12 @@ pub struct Compacted {
 /// The worker's own state, one for each store.
 pub(crate) struct Worker {
     turn: tokio::sync::Mutex<Turn>,
+    /// Times of devices whose chunk or roll-up readers could not read.
+    damaged: Mutex<BTreeSet<Damaged>>,
 }
+
+/// Project's number and id, device, and the times.
+type Damaged = (i64, [u8; 16], DeviceId, (i64, i64));
 
 type Key = (i64, DeviceId);
 
@@ -64,7 +72,23 @@ impl Worker {
     pub(crate) fn new() -> Self {
         Self {
             turn: tokio::sync::Mutex::default(),
+            damaged: Mutex::default(),
         }
+    }
+
+    /// Remembers that what is stored of some times of a device cannot be read. The next round makes it anew where the rows
+    /// that it was made from are kept; what is forgotten in between is found again by the next reader.
+    pub(crate) fn found_damaged(&self, device: &Device, times: (i64, i64)) {
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if damaged.len() < DAMAGED {
+            let project = device.project;
+            damaged.insert((project.number, *project.id.as_bytes(), device.id, times));
+        }
+    }
+
+    fn take_damaged(&self) -> BTreeSet<Damaged> {
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *damaged)
     }
 }
 
@@ -94,6 +118,7 @@ impl Store {
             done: Compacted::default(),
             turn,
         };
+        round.damaged().await?;
         round.marked().await?;
         round.due().await?;
         Ok(round.done)
@@ -112,6 +137,41 @@ struct Round<'a> {
 impl Round<'_> {
     fn is_full(&self) -> bool {
         self.done.moved + self.done.renewed >= self.most
+    }
+
+    /// Leaves marks on what readers found damaged, as far as the rows that it was made from are there.
+    async fn damaged(&mut self) -> Result<(), StoreError> {
+        for (number, project, id, (from, to)) in self.inner.worker.take_damaged() {
+            let id_of_project = ProjectId::from_bytes(project);
+            let project = Project {
+                number,
+                id: id_of_project,
+            };
+            let device = self.inner.devices.open(project, id);
+            let standing = Standing::load(&self.inner.database, &device).await?;
+            let times = (from.max(standing.floor), to.min(standing.horizon));
+            if times.0 >= times.1 {
+                continue;
+            }
+            let mut transaction = self.inner.database.begin().await?;
+            let known = transaction
+                .fetch_optional(
+                    "SELECT 1 FROM dirty WHERE project = $1 AND device = $2 AND batch IS NULL AND from_us <= $3 \
+                       AND to_us >= $4 LIMIT 1",
+                    &[
+                        number.into(),
+                        id.as_bytes().into(),
+                        times.0.into(),
+                        times.1.into(),
+                    ],
+                )
+                .await?;
+            if known.is_none() {
+                mark_changed(&mut transaction, &device, times, Stale::Damaged, self.now).await?;
+                transaction.commit().await?;
+            }
+        }
+        Ok(())
     }
 
     /// The devices with marks.
@@ -154,9 +214,10 @@ impl Round<'_> {
                 .database
                 .fetch_all(
                     "SELECT project.id, project.project, page.device, page.first FROM (\
-                       SELECT stream.project, stream.device, min((SELECT batch.from_us FROM batch \
-                         WHERE batch.project = stream.project AND batch.stream = stream.id AND batch.held = false \
-                           AND batch.from_us >= coalesce(cold.until_us, $4) ORDER BY batch.from_us LIMIT 1)) AS first \
+                       SELECT stream.project, stream.device, min((SELECT hot.from_us FROM hot \
+                         WHERE hot.project = stream.project AND hot.stream = stream.id AND hot.held = false \
+                           AND hot.day >= coalesce(cold.until_us, $4) / 86400000000 \
+                           AND hot.from_us >= coalesce(cold.until_us, $4) ORDER BY hot.day, hot.from_us LIMIT 1)) AS first \
                        FROM stream LEFT JOIN cold ON cold.project = stream.project AND cold.device = stream.device \
                        WHERE (stream.project, stream.device) > ($1, $2) \
                        GROUP BY stream.project, stream.device ORDER BY stream.project, stream.device LIMIT $3) AS page \
@@ -217,7 +278,7 @@ impl Round<'_> {
         let now = self.now.as_micros();
         let standing = Standing::load(database, device).await?;
         let again = now.saturating_add(LOOK_AGAIN_US);
-        let chosen = choose::at_horizon(database, device, standing, (first, now), None).await?;
+        let chosen = choose::at_horizon(self.inner, device, standing, (first, now), None).await?;
         Ok(match chosen {
             Some((_, window)) => {
                 let closed = window.to.saturating_add(self.inner.settle_us);
@@ -240,7 +301,11 @@ impl Round<'_> {
                 Ok(())
             }
             Err(
-                error @ (StoreError::Key(_) | StoreError::Damaged { .. } | StoreError::Encryption),
+                error @ (StoreError::Key(_)
+                | StoreError::Damaged { .. }
+                | StoreError::Encryption
+                // A damaged page, which may be of this device alone.
+                | StoreError::Sql(SqlError::Engine(_) | SqlError::WrongKey(_))),
             ) => {
                 self.done.failed += 1;
                 let retry = now.saturating_add(RETRY_US);

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::Amount;
 use super::windows::{Opened, Window};
+use crate::days::{self, day};
 use crate::devices::Device;
 use crate::error::StoreError;
-use crate::kept::{self, Removed};
+use crate::kept::{self, Print, Removed, print};
 use crate::sql::{Database, SqlError, Transaction};
 use crate::stream::Stream;
 
@@ -15,7 +16,7 @@ pub(super) struct Candidate {
     pub(super) id: i64,
     pub(super) removed: Removed,
     pub(super) from_us: i64,
-    prev: Option<[u8; 32]>,
+    prev: Option<Print>,
     bytes: u64,
 }
 
@@ -30,14 +31,15 @@ pub(super) async fn ending_in(
     for stream in streams {
         let rows = transaction
             .fetch_all(
-                "SELECT id, first, count, branch, hash, prev, from_us, span_us, length(payload) FROM batch \
-                 WHERE project = $1 AND stream = $2 AND held = false AND from_us < $4 \
+                "SELECT id, first, count, branch, hash, prev, from_us, span_us, length(payload) FROM hot \
+                 WHERE project = $1 AND stream = $2 AND held = false AND day <= $5 AND from_us < $4 \
                    AND from_us + span_us >= $3 AND from_us + span_us < $4 ORDER BY branch, first",
                 &[
                     stream.identity.project.number.into(),
                     stream.identity.id.into(),
                     from.into(),
                     to.into(),
+                    day(to).into(),
                 ],
             )
             .await?;
@@ -50,12 +52,12 @@ pub(super) async fn ending_in(
                     branch: u32::try_from(row.i64(3)?).unwrap_or(u32::MAX),
                     first: row.i64(1)?.cast_unsigned(),
                     count: u32::try_from(row.i64(2)?).unwrap_or(u32::MAX),
-                    hash: row.array(4)?,
+                    print: print(row.bytes(4)?),
                     gap: false,
                     to_us: from_us.saturating_add(row.i64(7)?),
                 },
                 from_us,
-                prev: row.opt_array(5)?,
+                prev: row.opt_array::<32>(5)?.map(|prev| print(&prev)),
                 bytes: row.i64(8)?.cast_unsigned(),
             });
         }
@@ -112,6 +114,10 @@ pub(super) async fn remove(
             .execute("DELETE FROM batch WHERE id = $1", &[row.id.into()])
             .await?;
     }
+    let begins = rows.iter().map(|row| row.from_us);
+    if let (Some(from), Some(to)) = (begins.clone().min(), begins.max()) {
+        days::unlist(transaction, device, streams, (from, to)).await?;
+    }
     Ok((amount, highest))
 }
 
@@ -121,7 +127,7 @@ async fn is_linked(
     database: &Database,
     streams: &[Arc<Stream>],
     row: &Candidate,
-    prev: [u8; 32],
+    prev: Print,
 ) -> Result<bool, StoreError> {
     let first = row.removed.first;
     let Some(before) = first.checked_sub(1) else {
@@ -135,8 +141,8 @@ async fn is_linked(
     };
     let found = transaction
         .fetch_optional(
-            "SELECT 1 FROM batch WHERE project = $1 AND stream = $2 AND first < $3 AND first >= $3 - 4096 \
-               AND first + count = $3 AND hash = $4",
+            "SELECT 1 FROM hot WHERE project = $1 AND stream = $2 AND first < $3 AND first >= $3 - 4096 \
+               AND first + count = $3 AND substr(hash, 1, 8) = $4",
             &[
                 stream.identity.project.number.into(),
                 stream.identity.id.into(),
@@ -145,5 +151,5 @@ async fn is_linked(
             ],
         )
         .await?;
-    Ok(found.is_some() || kept::holds(database, stream, before, before, &prev).await?)
+    Ok(found.is_some() || kept::holds(database, stream, before, before, prev).await?)
 }

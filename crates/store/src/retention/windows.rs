@@ -10,6 +10,7 @@ use super::{Amount, Cutoffs, Expired, Order, enter, is_leased};
 use crate::changes::{self, Cause};
 use crate::cipher::{Kind, Subject};
 use crate::cold::Chunk;
+use crate::days::day;
 use crate::devices::Device;
 use crate::error::StoreError;
 use crate::ranges::RangeSet;
@@ -118,8 +119,8 @@ impl Inner {
             let row = self
                 .database
                 .fetch_optional(
-                    "SELECT count(*), coalesce(sum(count), 0), coalesce(sum(length(payload)), 0) FROM batch \
-                     WHERE project = $1 AND stream = $2 AND held = false \
+                    "SELECT count(*), coalesce(sum(count), 0), coalesce(sum(length(payload)), 0) FROM hot \
+                     WHERE project = $1 AND stream = $2 AND held = false AND day <= $6 \
                        AND ((from_us + span_us >= $3 AND from_us + span_us < $4) OR from_us + span_us < $5)",
                     &[
                         key[0],
@@ -127,6 +128,7 @@ impl Inner {
                         frozen.into(),
                         until.into(),
                         gone.into(),
+                        day(until.max(gone)).into(),
                     ],
                 )
                 .await?;
@@ -253,6 +255,10 @@ impl Inner {
         let mut done = Expired::default();
         let windows = self.windows(device, i64::MIN, cutoff.as_micros()).await?;
         for window in windows.iter().take(most) {
+            if !self.is_removable(device, *window).await {
+                // It is lost already, and what is around it goes.
+                continue;
+            }
             if !self
                 .cold_window(device, &streams, Some(*window), window.to, order, &mut done)
                 .await?
@@ -353,7 +359,7 @@ impl Inner {
             .database
             .fetch_all(
                 "SELECT id, from_us, to_us, built, points, length(payload), kind, key_id, counter FROM chunk \
-                 WHERE project = $1 AND device = $2 AND from_us >= $3 AND to_us <= $4 ORDER BY from_us",
+                 WHERE project = $1 AND device = $2 AND from_us >= $3 AND to_us <= $4 ORDER BY from_us, id DESC",
                 &[
                     device.project.number.into(),
                     device.id.as_bytes().into(),
@@ -362,10 +368,7 @@ impl Inner {
                 ],
             )
             .await?;
-        Ok(rows
-            .iter()
-            .map(Window::from_row)
-            .collect::<Result<_, SqlError>>()?)
+        Ok(newest(&rows)?)
     }
 
     /// The chunk whose window ends where this one begins.
@@ -379,7 +382,7 @@ impl Inner {
             .database
             .fetch_optional(
                 "SELECT id, from_us, to_us, built, points, length(payload), kind, key_id, counter FROM chunk \
-                 WHERE project = $1 AND device = $2 AND from_us < $3 AND to_us = $3",
+                 WHERE project = $1 AND device = $2 AND from_us < $3 AND to_us = $3 ORDER BY id DESC LIMIT 1",
                 &[project, id, window.from.into()],
             )
             .await?;
@@ -402,7 +405,14 @@ impl Inner {
                     window.counter.into(),
                 ],
             )
-            .await?;
+            .await;
+        let row = match row {
+            Ok(row) => row,
+            Err(error) => {
+                self.unreadable(device, window, &error);
+                None
+            }
+        };
         let Some(row) = row else { return Ok(None) };
         let subject = Subject {
             project: device.project.id,
@@ -437,6 +447,28 @@ impl Inner {
                 .insert(segment.first, count);
         }
         Ok(Some(Opened { window, numbers }))
+    }
+
+    fn unreadable(&self, device: &Device, window: Window, error: &SqlError) {
+        tracing::error!(
+            project.id = %device.project.id, device.id = %device.id, from = window.from, to = window.to,
+            error = error as &dyn std::error::Error,
+            "a chunk cannot be read, a page of the file is damaged"
+        );
+        self.worker.found_damaged(device, (window.from, window.to));
+    }
+
+    /// Whether the pages of a chunk can be read, and so be freed.
+    async fn is_removable(&self, device: &Device, window: Window) -> bool {
+        let payload = "SELECT payload FROM chunk WHERE id = $1";
+        let values = [window.id.into()];
+        match self.database.fetch_optional(payload, &values).await {
+            Ok(_) => true,
+            Err(error) => {
+                self.unreadable(device, window, &error);
+                false
+            }
+        }
     }
 
     /// Until when the device's times are cold; `i64::MIN` if none are.
@@ -480,11 +512,19 @@ async fn windows_in(
     let rows = transaction
         .fetch_all(
             "SELECT id, from_us, to_us, built, points, length(payload), kind, key_id, counter FROM chunk \
-             WHERE project = $1 AND device = $2 AND from_us < $4 AND to_us > $3 ORDER BY from_us",
+             WHERE project = $1 AND device = $2 AND from_us < $4 AND to_us > $3 ORDER BY from_us, id DESC",
             &[project, id, from.into(), to.into()],
         )
         .await?;
-    rows.iter().map(Window::from_row).collect()
+    newest(&rows)
+}
+
+/// Of chunks with the same beginning the first one: what it was made in the place of could not be removed.
+fn newest(rows: &[Row]) -> Result<Vec<Window>, SqlError> {
+    let windows = rows.iter().map(Window::from_row);
+    let mut windows = windows.collect::<Result<Vec<_>, _>>()?;
+    windows.dedup_by_key(|window| window.from);
+    Ok(windows)
 }
 
 /// Whether anything of the device is marked as changed in `from..to`.

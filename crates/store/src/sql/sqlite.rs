@@ -3,16 +3,19 @@
 //! WAL with `synchronous=FULL`: a committed transaction survives a power cut.
 //! The raw key skips SQLCipher's passphrase hashing, which would cost 256 k rounds a connection.
 
+mod beside;
+mod connections;
+mod watch;
 mod whole;
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
-    SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool,
-    SqlitePoolOptions, SqliteRow, SqliteSynchronous, SqliteTypeInfo,
+    SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteRow,
+    SqliteSynchronous, SqliteTypeInfo,
 };
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr, TypeInfo, ValueRef,
@@ -20,18 +23,28 @@ use sqlx::{
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
+use self::beside::{Due, Folding};
 use super::value::Cell;
-use super::{Purpose, Row, Space, SqlError, Value};
+use super::{Purpose, Row, Space, SqlError, State, Value};
+use connections::{Connections, Lent};
+use watch::Watch;
 
 const READERS: u32 = 4;
 /// SQLite's compiled limit is 32,766 placeholders a statement.
 const PLACEHOLDERS: usize = 30_000;
+
+/// The writer's page cache in KiB, as SQLite counts it: a page that falls out has to be decrypted and checked again.
+const WRITER_CACHE: &str = "-16384";
+/// Pages of the log after which a commit folds it into the file itself: many more than work [`beside`] lets it grow to, in case
+/// that fails.
+const CHECKPOINT_PAGES: &str = "40000";
 
 /// How often and how long apart an opening that found the file locked tries again: ten seconds in all.
 const LOCKED_TRIES: u32 = 400;
 const LOCKED_REST: Duration = Duration::from_millis(25);
 /// SQLite's result codes; a wrong key looks like a file that is no database.
 const BUSY: u32 = 5;
+const NO_MEMORY: u32 = 7;
 const FULL: u32 = 13;
 const NOT_A_DATABASE: u32 = 26;
 /// `PRAGMA auto_vacuum` of a file that can be cut.
@@ -42,16 +55,21 @@ static STARTED: OnceCell<()> = OnceCell::const_new();
 
 #[derive(Clone, Debug)]
 pub(super) struct Sqlite {
-    writer: SqlitePool,
-    readers: SqlitePool,
+    writer: Connections,
+    readers: Connections,
+    watch: Arc<Watch>,
+    due: Due,
+    _folding: Arc<Folding>,
 }
 
 /// An open transaction, driven by plain statements: sqlx's own counts on a rollback that SQLite has done already when
-/// the disk is full, and its connection would refuse every transaction after that.
+/// the disk is full, and its connection would refuse every transaction after that. Dropped without a commit, its
+/// connection is closed, which rolls back whatever state a failure, or a caller that went away, left it in.
 #[derive(Debug)]
 pub(super) struct Open {
-    connection: PoolConnection<sqlx::Sqlite>,
-    committed: bool,
+    connection: Lent,
+    rows: u64,
+    due: Due,
 }
 
 impl Sqlite {
@@ -76,12 +94,25 @@ impl Sqlite {
             .pragma("cipher_log_level", "NONE")
             // After a burst the log gives its space back at the next checkpoint.
             .pragma("journal_size_limit", "67108864")
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .pragma("temp_store", "MEMORY")
+            // In KiB; a page that is in memory is neither decrypted nor authenticated again.
+            .pragma("cache_size", "-8192")
             .busy_timeout(Duration::from_secs(10));
-        let writer = connect(1, &for_first(path, &options)).await?;
-        writer.set_connect_options(options.clone());
+        let writing = options.clone().pragma("cache_size", WRITER_CACHE);
+        let writer = connect(1, &for_first(path, &writing)).await?;
+        writer.set_options(writing);
         let readers = connect(READERS, &options).await?;
-        Ok(Self { writer, readers })
+        let watch = Arc::new(Watch::new(options, writer.clone()));
+        let due = Due::default();
+        let folding = Folding::begin(readers.clone(), writer.clone(), due.clone());
+        Ok(Self {
+            writer,
+            readers,
+            watch,
+            due,
+            _folding: Arc::new(folding),
+        })
     }
 
     pub(super) async fn fetch_all(
@@ -89,15 +120,23 @@ impl Sqlite {
         sql: &'static str,
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, SqlError> {
-        let mut connection = self.readers.acquire().await.map_err(classify)?;
-        let rows = sqlx::query_with(sql, arguments(values)?)
-            .fetch_all(&mut *connection)
-            .await;
-        if rows.is_err() {
-            // SQLCipher refuses everything on a connection that has met a damaged page, also what is whole.
-            connection.close_on_drop();
+        let mut again = true;
+        loop {
+            // After an error it is not given back: SQLCipher refuses everything on a connection that has met a damaged page,
+            // also what is whole, and not every statement that meets one fails.
+            let mut connection = self.readers.acquire().await.map_err(classify)?;
+            let rows = sqlx::query_with(sql, arguments(values)?)
+                .fetch_all(&mut *connection)
+                .await;
+            match rows {
+                Ok(rows) => {
+                    connection.done();
+                    return rows.iter().map(row).collect();
+                }
+                Err(error) if again && primary_code(&error) == Some(NO_MEMORY) => again = false,
+                Err(error) => return Err(classify(error)),
+            }
         }
-        rows.map_err(classify)?.iter().map(row).collect()
     }
 
     /// Reads the header of every page.
@@ -114,10 +153,23 @@ impl Sqlite {
             .collect()
     }
 
+    pub(super) async fn state(&self) -> Result<State, SqlError> {
+        self.watch.state().await.map_err(classify)
+    }
+
+    pub(super) fn seen_state(&self) -> Option<State> {
+        self.watch.seen()
+    }
+
+    pub(super) fn ended(&self) -> u64 {
+        self.writer.ended()
+    }
+
     pub(super) async fn begin(&self) -> Result<Open, SqlError> {
         let mut open = Open {
             connection: self.writer.acquire().await.map_err(classify)?,
-            committed: false,
+            rows: 0,
+            due: self.due.clone(),
         };
         open.execute("BEGIN IMMEDIATE", &[]).await?;
         Ok(open)
@@ -161,6 +213,7 @@ impl Sqlite {
             .fetch_all(&mut *writer)
             .await
             .map_err(classify)?;
+        writer.done();
         Ok(())
     }
 
@@ -173,7 +226,7 @@ impl Sqlite {
                 .await
                 .map_err(classify)?;
         }
-        drop(writer);
+        writer.done();
         self.fold().await
     }
 
@@ -185,6 +238,7 @@ impl Sqlite {
             .execute(&mut *reader)
             .await
             .map_err(classify)?;
+        reader.done();
         let synced = std::fs::File::open(to).and_then(|file| file.sync_all());
         synced.map_err(|error| SqlError::Engine(error.into()))
     }
@@ -192,14 +246,15 @@ impl Sqlite {
     /// Lets the file grow to so many pages, as a full disk would: on this connection's successors too.
     #[cfg(test)]
     pub(super) async fn limit(&self, pages: u32) {
-        let options = SqliteConnectOptions::clone(&self.writer.connect_options());
+        let options = self.writer.options();
         let pages = pages.to_string();
         self.writer
-            .set_connect_options(options.pragma("max_page_count", pages));
+            .set_options(options.pragma("max_page_count", pages));
         drop(self.begin().await);
     }
 
     pub(super) async fn close(&self) {
+        self.watch.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }
@@ -215,6 +270,7 @@ impl Open {
             .execute(&mut *self.connection)
             .await
             .map_err(classify)?;
+        self.rows += done.rows_affected();
         Ok(done.rows_affected())
     }
 
@@ -265,22 +321,15 @@ impl Open {
                 .map_err(classify)?;
             touched += done.rows_affected();
         }
+        self.rows += touched;
         Ok(touched)
     }
 
     pub(super) async fn commit(mut self) -> Result<(), SqlError> {
         self.execute("COMMIT", &[]).await?;
-        self.committed = true;
+        self.due.committed(self.rows);
+        self.connection.done();
         Ok(())
-    }
-}
-
-impl Drop for Open {
-    /// Closing the connection rolls back whatever state a failure, or a caller that went away, left it in.
-    fn drop(&mut self) {
-        if !self.committed {
-            self.connection.close_on_drop();
-        }
     }
 }
 
@@ -304,11 +353,10 @@ fn for_first(path: &Path, options: &SqliteConnectOptions) -> SqliteConnectOption
 
 /// Turning a new file's log to WAL takes an exclusive lock, for which SQLite does not wait: where two processes open it
 /// at once, one of them is told that it is locked, and tries again here.
-async fn connect(most: u32, options: &SqliteConnectOptions) -> Result<SqlitePool, SqlError> {
+async fn connect(most: u32, options: &SqliteConnectOptions) -> Result<Connections, SqlError> {
     let mut tries = LOCKED_TRIES;
     loop {
-        let pool = SqlitePoolOptions::new().max_connections(most);
-        match pool.connect_with(options.clone()).await {
+        match Connections::open(most, options).await {
             Err(error) if tries > 0 && primary_code(&error) == Some(BUSY) => {
                 tries -= 1;
                 tokio::time::sleep(LOCKED_REST).await;

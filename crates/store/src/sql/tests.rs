@@ -416,3 +416,72 @@ fn size(folder: &TempDir) -> u64 {
         .unwrap()
         .len()
 }
+
+#[tokio::test]
+async fn the_log_is_folded_beside_the_writer_and_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder, 1, &[ONE]).await.unwrap();
+    let length = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().len();
+    let (mut number, data) = (0, [7; 500]);
+    let mut insert = async |rows: i64| {
+        let mut transaction = database.begin().await.unwrap();
+        let values: Vec<Value<'_>> = (number..number + rows)
+            .flat_map(|id| [Value::I64(id), "x".into(), (&data).into(), true.into()])
+            .collect();
+        number += rows;
+        let head = "INSERT INTO thing (id, name, data, fine) VALUES";
+        transaction.insert_rows(head, "", 4, &values).await.unwrap();
+        transaction.commit().await.unwrap();
+        number
+    };
+    // Nothing but that work writes to the file while the database is open.
+    let empty = length("test.db");
+    let mut written = 0;
+    while length("test.db") < empty + 4_000_000 {
+        written = insert(64).await;
+        assert!(written < 200_000, "the log was never folded");
+    }
+    // Were it never begun anew, the log would hold every row and more.
+    while written < 100_000 {
+        written = insert(64).await;
+    }
+    let log = length("test.db-wal");
+    assert!(log < 500 * written.cast_unsigned() / 2, "{log}");
+    assert_eq!(count(&database).await, written);
+    database.close().await;
+}
+
+#[tokio::test]
+async fn a_state_stays_until_somebody_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder, 1, &[ONE]).await.unwrap();
+    let other = open(&folder, 1, &[ONE]).await.unwrap();
+    let mut state = database.state().await.unwrap();
+    for round in 0..6 {
+        for again in 0..3 {
+            let same = database.state().await.unwrap();
+            assert_eq!(same, state, "round {round}, question {again}");
+        }
+        assert_eq!(database.seen_state(), Some(state));
+        let ended = database.ended();
+        let writer = if round % 2 == 0 { &database } else { &other };
+        writer
+            .execute(
+                "INSERT INTO thing (id) VALUES ($1)",
+                &[i64::from(round).into()],
+            )
+            .await
+            .unwrap();
+        assert_eq!(database.ended() != ended, round % 2 == 0);
+        assert_eq!(database.seen_state().is_none(), round % 2 == 0);
+        let next = database.state().await.unwrap();
+        assert_ne!(next, state);
+        state = next;
+    }
+    drop(database.begin().await.unwrap());
+    assert_eq!(
+        database.state().await.unwrap(),
+        state,
+        "nothing was committed"
+    );
+}

@@ -118,6 +118,14 @@ impl Row {
         self.opt_bytes(column)?.ok_or(SqlError::Column { column })
     }
 
+    /// A `bytea`, taken out of the row.
+    pub fn take_bytes(&mut self, column: usize) -> Result<Vec<u8>, SqlError> {
+        match self.0.get_mut(column) {
+            Some(Cell::Bytes(value)) => Ok(std::mem::take(value)),
+            _ => Err(SqlError::Column { column }),
+        }
+    }
+
     /// A `bytea` of exactly `N` bytes.
     pub fn array<const N: usize>(&self, column: usize) -> Result<[u8; N], SqlError> {
         self.bytes(column)?

@@ -24,6 +24,8 @@ use crate::tiers::{Entry, Read, Tiers};
 pub(crate) struct Reader<'a> {
     pub(crate) wanted: &'a Wanted,
     pub(super) tiers: Tiers,
+    /// What the map is of, and the coarsest level that was asked for.
+    pub(super) asked: (Span, i64),
     /// Nothing that came later is read.
     pub(crate) known_at: Option<Timestamp>,
     /// For each target the times for which roll-ups stand instead of chunks.
@@ -59,7 +61,10 @@ impl<'a> Reader<'a> {
         };
         let level = level.map_or(0, |level| level as i64);
         let tiers = Tiers::load(&inner.database, &wanted.device, (from, to), level).await?;
-        Ok(Some(Self::new(wanted, tiers, None)))
+        Ok(Some(Self {
+            asked: ((from, to), level),
+            ..Self::new(wanted, tiers, None)
+        }))
     }
 
     /// Only what had arrived by a time.
@@ -73,6 +78,7 @@ impl<'a> Reader<'a> {
         Self {
             wanted,
             tiers,
+            asked: ((i64::MAX, i64::MIN), 0),
             known_at,
             rolled: vec![Spans::default(); wanted.targets.len()],
             columns: None,
@@ -126,6 +132,24 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Asks for the chunks and finer roll-ups that the rest of the cold times needs, where the map lacks them.
+    pub(super) async fn complete(&mut self, inner: &Inner) -> Result<Swept, StoreError> {
+        let rest = (0..self.wanted.targets.len())
+            .filter_map(|target| self.unrolled(target, &self.tiers.cold).extent())
+            .reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)));
+        let Some(rest) = rest else {
+            return Ok(Swept::Done);
+        };
+        let (range, level) = self.asked;
+        let (database, device) = (&inner.database, &self.wanted.device);
+        let completed = self.tiers.complete(database, device, range, level, rest);
+        Ok(if completed.await? {
+            Swept::Done
+        } else {
+            Swept::Moved
+        })
+    }
+
     pub(super) async fn chunk<V: Visitor + Send>(
         &mut self,
         inner: &Inner,
@@ -146,9 +170,13 @@ impl<'a> Reader<'a> {
                 for stream in &wanted.streams {
                     feed.add(stream, stretch, entry.built).await?;
                 }
+                let end = stretch.1.min(self.tiers.gone);
+                if end <= stretch.0 {
+                    continue;
+                }
                 let run = Run {
                     from: stretch.0,
-                    to: stretch.1.saturating_sub(1),
+                    to: end.saturating_sub(1),
                     interval_us: UNKNOWN,
                 };
                 for target in &wanted.targets {

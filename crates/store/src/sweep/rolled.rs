@@ -81,6 +81,9 @@ impl Reader<'_> {
                 }
             }
             longest = level.us();
+            if level as i64 == self.asked.1 && self.complete(inner).await? == Swept::Moved {
+                return Ok(Swept::Moved);
+            }
         }
         Ok(Swept::Done)
     }

@@ -263,7 +263,7 @@ pub(super) type Message = (u8, Option<u64>, Vec<u8>);
 
 /// Batches out of order, and channel tables somewhere among them.
 pub(super) fn history(chance: &mut Chance) -> Vec<Message> {
-    let mut all: Vec<_> = journals(chance, 6)
+    let mut all: Vec<_> = journals(chance, 6, super::model::INTERVAL)
         .into_iter()
         .map(|(device, bytes)| (device, None, bytes))
         .collect();

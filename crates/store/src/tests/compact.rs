@@ -1,6 +1,7 @@
 //! The worker: what is asked gets the same answer before and after times become cold, whatever came late, and wherever a
 //! worker was stopped.
 
+mod damaged;
 mod killed;
 
 use std::time::Duration;

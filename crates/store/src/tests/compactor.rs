@@ -1,4 +1,5 @@
-//! A worker for tests, that moves any windows at any moment and stops anywhere: what the store's own does, step by step.
+//! Makes windows of any length cold, for tests of what depends on where windows end. What the store's own worker does is
+//! tested with itself.
 
 use std::collections::BTreeSet;
 
@@ -6,22 +7,12 @@ use fieldkeep_protocol::batch::Batch;
 
 use super::*;
 use crate::cipher::{Kind, Subject};
-use crate::cold::{
-    ChunkBuilder, Level, Origin as Cold, Place, Rollup, Series, Unread, Window, fold,
-};
+use crate::cold::{ChunkBuilder, Origin as Cold, Place, Unread, Window};
 use crate::devices::Device;
 use crate::feed::Feed;
 use crate::gaps::GapReason;
 use crate::sql::{Transaction, Value};
 use crate::stamp::{Timing, cells};
-
-/// Where a worker stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
-    Never,
-    /// With everything written and nothing committed.
-    BeforeCommit,
-}
 
 /// What a worker has read and made of one window, to be committed later.
 pub(super) struct Made {
@@ -29,11 +20,10 @@ pub(super) struct Made {
     built: i64,
     marks: Vec<i64>,
     chunk: Option<(Vec<u8>, usize)>,
-    series: Vec<(Level, String, Series)>,
 }
 
-/// Reads a window's rows and makes its chunk and roll-ups. `levels`: none, where it shall not have any.
-pub(super) async fn make(store: &Store, device: &Device, window: Window, levels: &[Level]) -> Made {
+/// Reads a window's rows and makes its chunk.
+async fn make(store: &Store, device: &Device, window: Window) -> Made {
     let database = &store.inner.database;
     let built = one(database, "SELECT coalesce(max(id), 0) FROM batch").await;
     let key: [Value<'_>; 4] = [
@@ -104,24 +94,16 @@ pub(super) async fn make(store: &Store, device: &Device, window: Window, levels:
         }
     }
     let sorted = builder.sort();
-    let mut series = Vec::new();
-    for level in levels {
-        for channel in &sorted.channels {
-            let made = fold(&sorted, channel, *level, window);
-            series.extend(made.map(|made| (*level, channel.name.clone(), made)));
-        }
-    }
     Made {
         window,
         built,
         marks,
         chunk: (!sorted.is_empty()).then(|| (sorted.encode(), sorted.points())),
-        series,
     }
 }
 
-/// Puts what was made in the place of what was there, unless somebody was faster with newer rows.
-pub(super) async fn commit(store: &Store, device: &Device, made: Made, until: i64, stop: Stop) {
+/// Puts what was made in the place of what was there.
+async fn commit(store: &Store, device: &Device, made: Made, until: i64) {
     let inner = &store.inner;
     let key = inner
         .keys
@@ -131,16 +113,6 @@ pub(super) async fn commit(store: &Store, device: &Device, made: Made, until: i6
     let mut transaction = inner.database.begin().await.unwrap();
     let (project, id) = (device.project.number, device.id);
     let window = made.window;
-    let known = transaction
-        .fetch_optional(
-            "SELECT built FROM chunk WHERE project = $1 AND device = $2 AND from_us = $3",
-            &[project.into(), id.as_bytes().into(), window.from.into()],
-        )
-        .await
-        .unwrap();
-    if known.is_some_and(|known| known.i64(0).unwrap() > made.built) {
-        return;
-    }
     let horizon = device.known_horizon().max(until);
     device.raise_horizon(until);
     // Whatever became durable since the rows were read, and begins before the horizon as it becomes.
@@ -161,10 +133,7 @@ pub(super) async fn commit(store: &Store, device: &Device, made: Made, until: i6
     .await;
     if let Some((plain, points)) = &made.chunk {
         let sealed = key
-            .seal(
-                &subject(device, Kind::Chunk, window.from, made.built, 2),
-                plain,
-            )
+            .seal(&subject(device, window.from, made.built), plain)
             .unwrap();
         execute(
             &mut transaction,
@@ -177,70 +146,6 @@ pub(super) async fn commit(store: &Store, device: &Device, made: Made, until: i6
                 window.to.into(),
                 made.built.into(),
                 i64::try_from(*points).unwrap().into(),
-                sealed.key_id.into(),
-                sealed.counter.into(),
-                (&sealed.payload).into(),
-            ],
-        )
-        .await;
-    }
-    for level in Level::ALL {
-        let row = level.row(window.from);
-        let before = transaction
-            .fetch_optional(
-                "SELECT built, key_id, counter, payload FROM rollup \
-                 WHERE project = $1 AND device = $2 AND level = $3 AND from_us = $4",
-                &[
-                    project.into(),
-                    id.as_bytes().into(),
-                    (level as i64).into(),
-                    row.from.into(),
-                ],
-            )
-            .await
-            .unwrap();
-        let new: Vec<_> = made
-            .series
-            .iter()
-            .filter(|(of, ..)| *of == level)
-            .map(|(_, name, series)| (name.clone(), series.clone()))
-            .collect();
-        if before.is_none() && new.is_empty() {
-            continue;
-        }
-        let before = match before {
-            None => None,
-            Some(before) => {
-                let built = before.i64(0).unwrap();
-                let opening = inner
-                    .keys
-                    .opening(device.project, before.i64(1).unwrap())
-                    .await
-                    .unwrap()
-                    .unwrap();
-                let subject = subject(device, Kind::Rollup, row.from, built, level as i64);
-                let payload = before.bytes(3).unwrap().to_vec();
-                let plain = opening
-                    .open(&subject, before.i64(2).unwrap(), payload)
-                    .unwrap();
-                Some(Rollup::decode(plain).unwrap())
-            }
-        };
-        let plain = Rollup::replace(level, row.from, before.as_ref(), window, new);
-        let subject = subject(device, Kind::Rollup, row.from, made.built, level as i64);
-        let sealed = key.seal(&subject, &plain).unwrap();
-        execute(
-            &mut transaction,
-            "INSERT INTO rollup (project, device, level, from_us, to_us, built, key_id, counter, payload) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (project, device, level, from_us) DO UPDATE \
-             SET built = excluded.built, key_id = excluded.key_id, counter = excluded.counter, payload = excluded.payload",
-            &[
-                project.into(),
-                id.as_bytes().into(),
-                (level as i64).into(),
-                row.from.into(),
-                row.to.into(),
-                made.built.into(),
                 sealed.key_id.into(),
                 sealed.counter.into(),
                 (&sealed.payload).into(),
@@ -263,20 +168,11 @@ pub(super) async fn commit(store: &Store, device: &Device, made: Made, until: i6
         )
         .await;
     }
-    match stop {
-        Stop::Never => transaction.commit().await.unwrap(),
-        Stop::BeforeCommit => drop(transaction),
-    }
+    transaction.commit().await.unwrap();
 }
 
 /// Moves everything before `until`, and everything that is marked, in windows of `length_us`.
-pub(super) async fn compact(
-    store: &Store,
-    of: Origin,
-    length_us: i64,
-    until: i64,
-    levels: &[Level],
-) {
+pub(super) async fn compact(store: &Store, of: Origin, length_us: i64, until: i64) {
     let Some(device) = store.inner.find_device(of).await.unwrap() else {
         return;
     };
@@ -310,8 +206,8 @@ pub(super) async fn compact(
         }
     }
     for window in windows {
-        let made = make(store, &device, window, levels).await;
-        commit(store, &device, made, window.to, Stop::Never).await;
+        let made = make(store, &device, window).await;
+        commit(store, &device, made, window.to).await;
     }
 }
 
@@ -324,14 +220,14 @@ async fn execute(transaction: &mut Transaction, sql: &'static str, values: &[Val
     transaction.execute(sql, values).await.unwrap();
 }
 
-fn subject(device: &Device, kind: Kind, from: i64, built: i64, count: i64) -> Subject {
+fn subject(device: &Device, from: i64, built: i64) -> Subject {
     Subject {
         project: device.project.id,
-        kind,
+        kind: Kind::Chunk,
         device: device.id,
         epoch: from.cast_unsigned(),
         first: built.cast_unsigned(),
-        count: u32::try_from(count).unwrap(),
+        count: 2,
         branch: 0,
     }
 }

@@ -9,11 +9,12 @@ use std::task::{Context, Poll};
 use fieldkeep_protocol::batch;
 
 use super::*;
+use crate::kept::{Print, print};
 use crate::{AppendError, EpochLedger};
 
 #[derive(Default)]
 struct Heard {
-    acknowledged: Mutex<BTreeSet<(u8, u64, [u8; 32])>>,
+    acknowledged: Mutex<BTreeSet<(u8, u64, Print)>>,
     full: AtomicUsize,
 }
 
@@ -66,11 +67,11 @@ async fn caller(store: Store, batches: Arc<Vec<(u8, u64, Vec<u8>)>>, seed: u64, 
         .await;
         match answer {
             Some(Ok(_)) => {
-                heard
-                    .acknowledged
-                    .lock()
-                    .unwrap()
-                    .insert((*device, *first, batch::hash(bytes)));
+                heard.acknowledged.lock().unwrap().insert((
+                    *device,
+                    *first,
+                    print(&batch::hash(bytes)),
+                ));
             }
             None => {}
             Some(Err(AppendError::Full(_))) => {
@@ -133,13 +134,13 @@ async fn round(seed: u64) -> usize {
         )
         .await
         .unwrap();
-    let stored: Vec<(u8, u64, [u8; 32])> = rows
+    let stored: Vec<(u8, u64, Print)> = rows
         .iter()
         .map(|row| {
             (
                 row.bytes(0).unwrap()[0],
                 row.i64(1).unwrap().cast_unsigned(),
-                row.array(2).unwrap(),
+                print(row.bytes(2).unwrap()),
             )
         })
         .collect();

@@ -17,7 +17,7 @@ async fn a_full_disk_refuses_and_recovers_without_restart() {
         .await
         .unwrap();
     let database = &store.inner.database;
-    database.limit(60).await;
+    database.limit(70).await;
 
     let mut acknowledged = vec![0u64];
     let mut refused = Vec::new();

@@ -13,11 +13,12 @@ pub(super) const CHANNELS: [&str; 2] = ["level", "temperature"];
 pub(super) const INTERVAL: i64 = 10 * SECOND;
 
 /// Everything that two devices ever had in their journals: chained batches, some of them forked.
-pub(super) fn journals(chance: &mut Chance, least: u64) -> Vec<(u8, Vec<u8>)> {
+pub(super) fn journals(chance: &mut Chance, least: u64, interval: i64) -> Vec<(u8, Vec<u8>)> {
     let mut batches = Vec::new();
     for device in [1, 2] {
         for epoch in [5, 6] {
             let mut chain = Journal {
+                interval,
                 epoch,
                 record: 0,
                 time: at(0).as_micros(),
@@ -40,6 +41,7 @@ pub(super) fn journals(chance: &mut Chance, least: u64) -> Vec<(u8, Vec<u8>)> {
 
 #[derive(Clone, Copy)]
 struct Journal {
+    interval: i64,
     epoch: u64,
     record: u64,
     time: i64,
@@ -52,13 +54,13 @@ impl Journal {
         let mut times = Vec::new();
         let mut columns = vec![(0, Vec::new()), (1, Vec::new())];
         if chance.one_in(8) {
-            self.time += INTERVAL * chance.below(40).cast_signed();
+            self.time += self.interval * chance.below(40).cast_signed();
         }
         if chance.one_in(12) {
-            self.time -= INTERVAL * chance.below(9).cast_signed();
+            self.time -= self.interval * chance.below(9).cast_signed();
         }
         for _ in 0..count {
-            self.time += INTERVAL;
+            self.time += self.interval;
             times.push(self.time);
             for (_, cells) in &mut columns {
                 let value = i32::try_from(chance.below(2_000)).unwrap();
@@ -338,7 +340,7 @@ async fn round(seed: u64) {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path()).await;
     let mut model = Model::default();
-    let mut arrivals = journals(&mut chance, 6);
+    let mut arrivals = journals(&mut chance, 6, INTERVAL);
     let again: Vec<_> = arrivals
         .iter()
         .filter(|_| chance.one_in(4))

@@ -66,7 +66,7 @@ async fn filled(folder: &Path, batches: &[Vec<u8>], windows: i64) -> Store {
 /// Windows of so many seconds become cold.
 async fn make_cold(store: &Store, windows: i64, width: i64) {
     let until = at(windows * width).as_micros();
-    compactor::compact(store, origin(1), width * SECOND, until, &[]).await;
+    compactor::compact(store, origin(1), width * SECOND, until).await;
 }
 
 async fn rows(store: &Store) -> i64 {

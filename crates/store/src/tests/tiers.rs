@@ -5,10 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::compactor::{Stop, commit, compact, make};
-use super::model::{CHANNELS, INTERVAL, journals};
+use super::model::{CHANNELS, journals};
 use super::*;
-use crate::cold::{Level, Window};
 use crate::{Buckets, Page};
 
 const MINUTE: i64 = 60 * SECOND;
@@ -28,6 +26,17 @@ impl<F: Future> Future for Polled<F> {
     }
 }
 
+/// A store whose windows close at once, and have so many records at most.
+async fn tiered(path: &Path, window_records: [i64; 3]) -> Store {
+    Store::open(Options {
+        settle: std::time::Duration::ZERO,
+        window_records,
+        ..options(path)
+    })
+    .await
+    .unwrap()
+}
+
 struct Pair {
     /// With tiers.
     store: Store,
@@ -35,28 +44,40 @@ struct Pair {
     plain: Store,
     folder: tempfile::TempDir,
     other: tempfile::TempDir,
-    /// The length of windows, by device.
-    lengths: [i64; 2],
-    levels: Vec<Level>,
+    /// From record to record.
+    interval: i64,
+    window_records: [i64; 3],
 }
 
 impl Pair {
     async fn open(chance: &mut Chance) -> Self {
         let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let length = |chance: &mut Chance| [2, 10, 20, 60][chance.below(4) as usize] * MINUTE;
-        let levels = match chance.below(3) {
-            0 => Vec::new(),
-            1 => vec![Level::TenMinutes],
-            _ => Level::ALL.to_vec(),
-        };
+        // Hours, days or weeks of records, in windows of all lengths.
+        let interval = [10, 20, 120, 3_600][chance.below(4) as usize] * SECOND;
+        let window_records = [[60, 30, 20], [1_000, 200, 40], [16_000, 100_000, 1_000_000]]
+            [chance.below(3) as usize];
         Self {
-            store: open(folder.path()).await,
+            store: tiered(folder.path(), window_records).await,
             plain: open(other.path()).await,
             folder,
             other,
-            lengths: [length(chance), length(chance)],
-            levels,
+            interval,
+            window_records,
         }
+    }
+
+    async fn open_again(&mut self) {
+        // Both, since the branch of a fork may depend on it.
+        self.store.close().await;
+        self.store = tiered(self.folder.path(), self.window_records).await;
+        self.plain.close().await;
+        self.plain = open(self.other.path()).await;
+    }
+
+    /// An instant in what was measured, or after it.
+    fn instant(&self, chance: &mut Chance) -> Timestamp {
+        let records = chance.below(800).cast_signed();
+        Timestamp::from_micros(START + records * self.interval)
     }
 
     async fn mark(&self, device: u8, from: i64, to: i64) {
@@ -82,71 +103,53 @@ impl Pair {
 
     /// One thing that a worker, an operator or a crash may do.
     async fn disturb(&mut self, chance: &mut Chance) {
-        let number = u8::try_from(chance.below(2)).unwrap();
-        let of = origin(number + 1);
-        let length = self.lengths[usize::from(number)];
-        let until = at(chance.below(8_000).cast_signed()).as_micros();
+        let now = self.instant(chance);
+        let most = usize::try_from(1 + chance.below(6)).unwrap();
         match chance.below(8) {
-            0..=2 => compact(&self.store, of, length, until, &self.levels).await,
+            0..=2 => {
+                let done = self.store.compact(now, most).await.unwrap();
+                assert_eq!(done.failed, 0);
+            }
             3 => {
-                let work = compact(&self.store, of, length, until, &self.levels);
-                let polls = chance.below(60);
-                Polled(Box::pin(work), polls).await;
+                let polls = chance.below(90);
+                let work = Box::pin(self.store.compact(now, most));
+                Polled(work, polls).await;
             }
-            4 => {
-                // Both, since the branch of a fork may depend on it.
-                self.store.close().await;
-                self.store = open(self.folder.path()).await;
-                self.plain.close().await;
-                self.plain = open(self.other.path()).await;
-            }
+            4 => self.open_again().await,
             5 => {
-                let from = at(chance.below(6_000).cast_signed()).as_micros();
-                let length = chance.below(2_000).cast_signed() * SECOND;
-                self.mark(number + 1, from, from + length).await;
+                let device = 1 + u8::try_from(chance.below(2)).unwrap();
+                let from = self.instant(chance).as_micros();
+                let length = chance.below(200).cast_signed() * self.interval;
+                self.mark(device, from, from + length).await;
             }
-            6 => self.race(of, length, until, chance).await,
-            _ => self.abort(of, length).await,
+            6 => self.race(now, chance).await,
+            _ => {
+                // Killed: whoever comes next finds its lease.
+                let polls = chance.below(300);
+                let work = Box::pin(self.store.compact(now, most));
+                Polled(work, polls).await;
+                self.open_again().await;
+            }
         }
     }
 
-    /// One worker reads the window at the horizon and falls asleep; another moves it and more; the first one wakes up.
-    async fn race(&self, of: Origin, length: i64, until: i64, chance: &mut Chance) {
-        let Some(device) = self.store.inner.find_device(of).await.unwrap() else {
-            return;
-        };
-        let horizon = device.horizon(&self.store.inner.database).await.unwrap();
-        if horizon == i64::MIN {
-            return;
+    /// Two workers on one file; for the second one the leases of the first have ended. Either may be killed anywhere.
+    async fn race(&mut self, now: Timestamp, chance: &mut Chance) {
+        let other = tiered(self.folder.path(), self.window_records).await;
+        for _ in 0..1 + chance.below(3) {
+            let later = Timestamp::from_micros(now.as_micros() + 120 * SECOND);
+            let polls = [0, 1].map(|_| 1 + chance.below(500));
+            let one = Polled(Box::pin(self.store.compact(now, 2)), polls[0]);
+            let two = Polled(Box::pin(other.compact(later, 2)), polls[1]);
+            let _ = tokio::join!(one, two);
         }
-        let window = Window {
-            from: horizon,
-            to: horizon + length,
-        };
-        let made = make(&self.store, &device, window, &self.levels).await;
-        if chance.one_in(2) {
-            compact(&self.store, of, length, until, &self.levels).await;
-        }
-        commit(&self.store, &device, made, window.to, Stop::Never).await;
-    }
-
-    async fn abort(&self, of: Origin, length: i64) {
-        let Some(device) = self.store.inner.find_device(of).await.unwrap() else {
-            return;
-        };
-        let horizon = device.horizon(&self.store.inner.database).await.unwrap();
-        if horizon > i64::MIN {
-            let window = Window {
-                from: horizon,
-                to: horizon + length,
-            };
-            let made = make(&self.store, &device, window, &self.levels).await;
-            commit(&self.store, &device, made, window.to, Stop::BeforeCommit).await;
-        }
+        other.close().await;
+        // A store has its file to itself but for this: it learns anew how far the other one came.
+        self.open_again().await;
     }
 
     async fn compare(&self, chance: &mut Chance) {
-        let swap = at(chance.below(5_000).cast_signed());
+        let swap = self.instant(chance);
         let swapped = vec![
             Source {
                 to: Some(swap),
@@ -157,15 +160,15 @@ impl Pair {
                 ..source(2, "level")
             },
         ];
-        let from = at(chance.below(4_000).cast_signed() - 600);
-        let to = from.as_micros() + chance.below(6_000).cast_signed() * SECOND + 1;
+        let from = self.instant(chance).as_micros() - 60 * self.interval;
+        let to = from + chance.below(600).cast_signed() * self.interval + 1;
         let part = TimeRange {
-            from,
+            from: Timestamp::from_micros(from),
             to: Timestamp::from_micros(to),
         };
         let aligned = TimeRange {
             from: at(-1_200),
-            to: at(12_000),
+            to: Timestamp::from_micros(START + 1_200 * self.interval),
         };
         for (sources, range) in [
             (vec![source(1, "level")], aligned),
@@ -182,7 +185,7 @@ impl Pair {
         let all: Vec<&[Source]> = all.iter().map(Vec::as_slice).collect();
         let few = usize::try_from(chance.below(600)).unwrap();
         let [outlines, expected] = [&self.store, &self.plain]
-            .map(|store| store.outlines(project(1), &all, part, 10 * MINUTE, few));
+            .map(|store| store.outlines(project(1), &all, part, 60 * self.interval, few));
         let (outlines, expected) = (outlines.await.unwrap(), expected.await.unwrap());
         for (outline, expected) in outlines.iter().zip(&expected) {
             same(&outline.buckets, &expected.buckets);
@@ -221,8 +224,8 @@ impl Pair {
             20 * MINUTE,
             60 * MINUTE,
             24 * 60 * MINUTE,
-            7 * MINUTE,
-            SECOND + chance.below(4_000).cast_signed() * SECOND,
+            42 * self.interval,
+            SECOND + chance.below(400).cast_signed() * self.interval,
         ] {
             let read = self.store.buckets(project(1), sources, range, width).await;
             let expected = self.plain.buckets(project(1), sources, range, width).await;
@@ -252,7 +255,7 @@ fn same(read: &Buckets, expected: &Buckets) {
 async fn round(seed: u64) {
     let mut chance = Chance(seed);
     let mut pair = Pair::open(&mut chance).await;
-    let mut arrivals = journals(&mut chance, 6 + seed % 40);
+    let mut arrivals = journals(&mut chance, 6 + seed % 40, pair.interval);
     match chance.below(3) {
         0 => chance.shuffle(&mut arrivals),
         1 => {
@@ -267,7 +270,7 @@ async fn round(seed: u64) {
     }
     let mut tables: Vec<(u8, u64)> = vec![(1, 5), (1, 6), (2, 5), (2, 6)];
     chance.shuffle(&mut tables);
-    let interval = u64::try_from(INTERVAL).unwrap();
+    let interval = pair.interval.cast_unsigned();
     for (device, bytes) in arrivals {
         if chance.one_in(6)
             && let Some((device, epoch)) = tables.pop()
@@ -279,7 +282,6 @@ async fn round(seed: u64) {
                     .await
                     .unwrap();
             }
-            pair.mark(device, i64::MIN, i64::MAX).await;
         }
         for store in [&pair.store, &pair.plain] {
             store
@@ -298,6 +300,14 @@ async fn round(seed: u64) {
         pair.disturb(&mut chance).await;
         pair.compare(&mut chance).await;
     }
+    // In the end there is nothing left to do.
+    let late = Timestamp::from_micros(START + 100_000 * pair.interval + 100 * 86_400 * SECOND);
+    let mut rounds = 0;
+    while pair.store.compact(late, 3).await.unwrap().left {
+        rounds += 1;
+        assert!(rounds < 1_000, "the worker does not come to an end");
+    }
+    pair.compare(&mut chance).await;
 }
 
 #[tokio::test]

@@ -6,12 +6,12 @@ use super::*;
 use crate::sql::{Database, Part, Row, SqlError, Table, Value};
 use crate::{Audit, Figures, MIGRATIONS, Opened};
 
-fn key() -> DatabaseKey {
+pub(super) fn key() -> DatabaseKey {
     DatabaseKey::new([3; 32])
 }
 
 /// Every row of a database, table by table, and what they amount to.
-async fn read(database: &Database) -> (Vec<(Table, Vec<Row>)>, Vec<Figures>) {
+pub(super) async fn read(database: &Database) -> (Vec<(Table, Vec<Row>)>, Vec<Figures>) {
     let mut snapshot = database.snapshot().await.unwrap();
     assert_eq!(snapshot.schema(), MIGRATIONS.last().unwrap().number);
     let (mut tables, mut audit) = (Vec::new(), Audit::default());
@@ -33,7 +33,7 @@ async fn read(database: &Database) -> (Vec<(Table, Vec<Row>)>, Vec<Figures>) {
     }
 }
 
-async fn existing(path: &Path) -> Database {
+pub(super) async fn existing(path: &Path) -> Database {
     Database::open_existing(&path.join("series.db"), &key())
         .await
         .unwrap()

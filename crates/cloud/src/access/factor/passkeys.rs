@@ -14,6 +14,7 @@ use crate::access::people::valid_name;
 use crate::access::sessions::{Beginning, Cause, Started, a_person};
 use crate::access::{Access, AccessError};
 use crate::keys::new_id;
+use crate::trail::Origin;
 
 /// Passkeys of one person.
 const MOST: usize = 20;
@@ -117,7 +118,7 @@ impl Access {
     pub async fn sign_in_by_passkey(
         &self,
         answer: &PasskeyAnswer,
-        source: &str,
+        origin: &Origin,
     ) -> Result<Started, AccessError> {
         let person = self.check_passkey(None, answer).await?;
         let mut transaction = self.0.db.begin().await?;
@@ -128,13 +129,13 @@ impl Access {
                     person,
                     cause: Cause::Passkey,
                     factor: true,
-                    source: Some(source),
                 },
+                origin,
             )
             .await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "signed in by passkey");
-        self.started(cookie).await
+        self.started(cookie, origin).await
     }
 
     /// Whose passkey answered; it must be `expected`'s where that is given.
@@ -202,7 +203,7 @@ impl Access {
         let (person, _) = a_person(&who.0)?;
         let known = self.credentials(person).await?;
         if known.len() >= MOST {
-            return Err(AccessError::TooMany);
+            return Err(AccessError::TooMany("passkeys"));
         }
         Ok(PasskeyChallenge {
             handle: Some(URL_SAFE_NO_PAD.encode(person.as_bytes())),

@@ -10,6 +10,7 @@ use crate::access::roles::Role;
 use crate::access::sessions::{Beginning, Cause, Started, a_person};
 use crate::access::{Access, AccessError, Failure, password};
 use crate::db::Transaction;
+use crate::trail::Origin;
 
 impl Access {
     /// What a token offers.
@@ -61,7 +62,7 @@ impl Access {
         secret: &str,
         name: &str,
         password: &str,
-        source: &str,
+        origin: &Origin,
     ) -> Result<Started, AccessError> {
         let offer = self.offer(secret).await?;
         if offer.has_account {
@@ -92,13 +93,13 @@ impl Access {
                     person,
                     cause: Cause::Invitation,
                     factor: false,
-                    source: Some(source),
                 },
+                origin,
             )
             .await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "signed up by invitation");
-        self.started(cookie).await
+        self.started(cookie, origin).await
     }
 
     /// Accepts as somebody who is signed in.
@@ -166,7 +167,7 @@ impl Access {
             )
             .await?;
         if member.is_some() {
-            return Err(AccessError::MemberAlready);
+            return Err(AccessError::AlreadyMember);
         }
         let role: Role = row
             .text(2)?

@@ -25,7 +25,7 @@ async fn make(bench: &Bench, project: ProjectId, role: Role) -> (ApiKey, String)
 
 async fn holder(bench: &Bench, secret: &str) -> Result<SignedIn, Denied> {
     let credential = Credential::Bearer(secret.to_owned());
-    bench.access.actor(&credential).await
+    bench.access.actor(&credential, &Origin::here()).await
 }
 
 #[tokio::test]
@@ -103,6 +103,47 @@ async fn a_revoked_or_expired_key_opens_nothing_at_once() {
         [(revoked, "Dashboard", true), (key.id, "Dashboard", false)]
     );
     assert!(listed[1].used.is_some_and(|used| used < bench.clock.now()));
+}
+
+/// What is remembered of a key must not outlive what any process writes.
+#[tokio::test]
+async fn what_another_process_does_to_a_key_counts_at_once() {
+    let bench = Bench::new().await;
+    let project = bench.project().await;
+    let (key, secret) = make(&bench, project, Role::Viewer).await;
+    let master = MasterKey::load(&bench.folder.path().join("key"));
+    let master = master.unwrap().unwrap();
+    let data = bench.folder.path().join("data");
+    let opened = Keys::open(&data, &master, &bench.clock).await.unwrap();
+    let other = Db::open(&data, &opened.catalogue).await.unwrap();
+    async fn opens<L: Level>(
+        bench: &Bench,
+        secret: &str,
+        project: ProjectId,
+    ) -> Result<Session<L>, Denied> {
+        let who = holder(bench, secret).await?;
+        bench.access.session(who, project).await
+    }
+    for _ in 0..3 {
+        let session = opens::<Read>(&bench, &secret, project).await.unwrap();
+        assert_eq!(session.project(), project);
+        let denied = opens::<Admin>(&bench, &secret, project).await;
+        assert!(matches!(denied, Err(Denied::Forbidden)));
+    }
+    let elsewhere = bench.project().await;
+    let denied = opens::<Read>(&bench, &secret, elsewhere).await;
+    assert!(matches!(denied, Err(Denied::NotFound)));
+    let change = async |sql: &'static str| {
+        let values = [project.as_bytes().into(), key.id.as_bytes().into()];
+        other.execute(sql, &values).await.unwrap();
+    };
+    change("UPDATE api_key SET role = 'administrator' WHERE project = $1 AND id = $2").await;
+    assert!(opens::<Admin>(&bench, &secret, project).await.is_ok());
+    change("UPDATE api_key SET revoked_us = 1 WHERE project = $1 AND id = $2").await;
+    assert!(matches!(
+        holder(&bench, &secret).await,
+        Err(Denied::Unauthenticated)
+    ));
 }
 
 #[tokio::test]

@@ -26,12 +26,18 @@ impl Bench {
 
     async fn arrived(&self, cookie: &str) -> Arrived {
         let credential = Credential::Cookie(cookie.to_owned());
-        self.access.arrived(&credential).await.unwrap()
+        self.access
+            .arrived(&credential, &Origin::here())
+            .await
+            .unwrap()
     }
 
     async fn arriving(&self, cookie: &str) -> Arriving {
         let credential = Credential::Cookie(cookie.to_owned());
-        self.access.arriving(&credential).await.unwrap()
+        self.access
+            .arriving(&credential, &Origin::here())
+            .await
+            .unwrap()
     }
 
     async fn fresh(&self, cookie: &str) -> Fresh<Arrived> {
@@ -101,7 +107,11 @@ fn from_base32(text: &str) -> Vec<u8> {
 async fn the_first_operator_is_led_to_a_factor_and_gets_nowhere_else() {
     let bench = Bench::announced().await;
     let link = bench.access.sign_in_link("anna@example.org").await.unwrap();
-    let started = bench.access.redeem_link(&link).await.unwrap();
+    let started = bench
+        .access
+        .redeem_link(&link, &Origin::here())
+        .await
+        .unwrap();
     assert_eq!(started.who.step(), Step::SetUpFactor);
     assert!(matches!(
         bench.who(&started.cookie).await,
@@ -113,7 +123,11 @@ async fn the_first_operator_is_led_to_a_factor_and_gets_nowhere_else() {
     assert!(bench.access.operator(who).is_ok());
     // From now on it is asked for.
     let again = bench.access.sign_in_link("anna@example.org").await.unwrap();
-    let started = bench.access.redeem_link(&again).await.unwrap();
+    let started = bench
+        .access
+        .redeem_link(&again, &Origin::here())
+        .await
+        .unwrap();
     assert_eq!(started.who.step(), Step::ShowFactor);
     assert!(matches!(
         bench.who(&started.cookie).await,
@@ -121,7 +135,7 @@ async fn the_first_operator_is_led_to_a_factor_and_gets_nowhere_else() {
     ));
     let credential = Credential::Cookie(started.cookie);
     assert!(matches!(
-        bench.access.arrived(&credential).await,
+        bench.access.arrived(&credential, &Origin::here()).await,
         Err(Denied::ShowFactor)
     ));
 }
@@ -173,7 +187,11 @@ async fn a_demo_asks_for_none() {
     })
     .await;
     let link = bench.access.sign_in_link("anna@example.org").await.unwrap();
-    let started = bench.access.redeem_link(&link).await.unwrap();
+    let started = bench
+        .access
+        .redeem_link(&link, &Origin::here())
+        .await
+        .unwrap();
     assert_eq!(started.who.step(), Step::Done);
     let who = bench.who(&started.cookie).await.unwrap();
     assert!(bench.access.operator(who).is_ok());
@@ -338,11 +356,14 @@ async fn a_passkey_is_made_shown_named_and_removed() {
     let shown = answer(&mut soft, &challenge.challenge);
     let started = bench
         .access
-        .sign_in_by_passkey(&shown, SOURCE)
+        .sign_in_by_passkey(&shown, &Origin::here())
         .await
         .unwrap();
     assert_eq!(started.who.step(), Step::Done);
-    let replayed = bench.access.sign_in_by_passkey(&shown, SOURCE).await;
+    let replayed = bench
+        .access
+        .sign_in_by_passkey(&shown, &Origin::here())
+        .await;
     assert!(matches!(replayed, Err(AccessError::PasskeyRefused)));
 
     // As the second step, and only for the challenge of that person.
@@ -406,7 +427,7 @@ async fn a_passkey_is_made_shown_named_and_removed() {
     assert!(
         bench
             .access
-            .sign_in_by_passkey(&shown, SOURCE)
+            .sign_in_by_passkey(&shown, &Origin::here())
             .await
             .is_err()
     );
@@ -453,7 +474,11 @@ async fn a_short_password_goes_with_a_factor_and_not_without() {
         .unwrap();
     assert!(bench.who(&cookie).await.is_err());
     assert!(bench.sign_in("anna@example.org", short).await.is_err());
-    let started = bench.access.redeem_link(&link).await.unwrap();
+    let started = bench
+        .access
+        .redeem_link(&link, &Origin::here())
+        .await
+        .unwrap();
     assert_eq!(started.who.step(), Step::Done);
     assert!(started.who.must_set_password());
 }

@@ -4,8 +4,6 @@ use fieldkeep_protocol::LocationId;
 
 use super::*;
 
-const SOURCE: &str = "192.0.2.1";
-
 async fn inviter(bench: &Bench, project: ProjectId) -> (PersonId, Session<Admin>) {
     bench.access.announce("localhost", "localhost:8443");
     let (person, cookie) = bench.person("anna@example.org").await;
@@ -57,7 +55,7 @@ async fn somebody_new_gets_an_account_once() {
     let accept = async |password: &str| {
         bench
             .access
-            .accept_as_new(&token, "Bo", password, SOURCE)
+            .accept_as_new(&token, "Bo", password, &Origin::here())
             .await
     };
     let weak = accept("tide gauges bo@example.org").await;
@@ -93,7 +91,7 @@ async fn somebody_with_an_account_accepts_signed_in_and_for_their_own_address_al
     let token = token(link);
     let new = bench
         .access
-        .accept_as_new(&token, "Bo", PASSWORD, SOURCE)
+        .accept_as_new(&token, "Bo", PASSWORD, &Origin::here())
         .await;
     assert!(matches!(new, Err(AccessError::HasAccount)));
     let who = bench.who(&eve).await.unwrap();
@@ -147,7 +145,7 @@ async fn nobody_hands_out_more_than_they_have_then_and_when_it_is_accepted() {
     // What was given before reaches further than its giver does now.
     let late = bench
         .access
-        .accept_as_new(&token(early), "Bo", PASSWORD, SOURCE)
+        .accept_as_new(&token(early), "Bo", PASSWORD, &Origin::here())
         .await;
     assert!(matches!(late, Err(AccessError::LinkRefused)));
     assert!(

@@ -81,7 +81,7 @@ async fn a_membership_ends_on_its_date_and_when_removed() {
         .add_member(person, project, Role::Editor, Locations::All, None);
     member.await.unwrap();
     bench.access.still_valid(&session).await.unwrap();
-    bench.access.remove_member(person, project).await.unwrap();
+    bench.access.drop_member(person, project).await.unwrap();
     assert!(bench.access.still_valid(&session).await.is_err());
 }
 

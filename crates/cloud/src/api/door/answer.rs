@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 
 use super::Sketch;
+use crate::api::parts::Parts;
 use crate::api::problem::{Code, Problem};
 
 /// A good answer of a handler.
@@ -102,8 +103,18 @@ fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
             return axum::response::IntoResponse::into_response(problem);
         }
     };
-    let mut response = Response::new(Body::from(body));
+    let mut response = json_response(Body::from(body));
     *response.status_mut() = status;
+    response
+}
+
+/// 200 with JSON that is written already.
+pub(in crate::api) fn json_parts(parts: Parts) -> Response {
+    json_response(Body::new(parts))
+}
+
+fn json_response(body: Body) -> Response {
+    let mut response = Response::new(body);
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use axum::extract::Query as AxumQuery;
+use bytes::Bytes;
 use fieldkeep_protocol::{ElementId, Timestamp};
 use http::header;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -147,6 +148,23 @@ pub(super) fn sketch_id<T: Named>(sketch: &mut Sketch) {
     );
 }
 
+/// The body as it came, up to the limit.
+pub(super) async fn collected(incoming: &mut Incoming) -> Result<Bytes, Problem> {
+    let body = std::mem::take(&mut incoming.body);
+    let arriving = Limited::new(body, BODY_MAX).collect();
+    match tokio::time::timeout(BODY_TIME, arriving).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Problem::new(Code::TooLarge).detail(format!("a body has at most {BODY_MAX} bytes")))
+        }
+        Ok(Err(_)) => Err(Problem::new(Code::Malformed).detail("the body broke off")),
+        Err(_) => {
+            let detail = format!("the body took more than {} s", BODY_TIME.as_secs());
+            Err(Problem::new(Code::Malformed).detail(detail))
+        }
+    }
+}
+
 /// A JSON body.
 pub struct Body<T>(pub T);
 
@@ -163,20 +181,7 @@ impl<T: DeserializeOwned + ToSchema + Send + 'static> Argument for Body<T> {
         if !json {
             return Err(Problem::new(Code::UnsupportedMediaType));
         }
-        let body = std::mem::take(&mut incoming.body);
-        let arriving = Limited::new(body, BODY_MAX).collect();
-        let bytes = match tokio::time::timeout(BODY_TIME, arriving).await {
-            Ok(Ok(collected)) => collected.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                return Err(Problem::new(Code::TooLarge)
-                    .detail(format!("a body has at most {BODY_MAX} bytes")));
-            }
-            Ok(Err(_)) => return Err(Problem::new(Code::Malformed).detail("the body broke off")),
-            Err(_) => {
-                let detail = format!("the body took more than {} s", BODY_TIME.as_secs());
-                return Err(Problem::new(Code::Malformed).detail(detail));
-            }
-        };
+        let bytes = collected(incoming).await?;
         parse(&bytes).map(Self)
     }
 

@@ -1,4 +1,4 @@
-//! Reading the credential of a request: an API key in `Authorization`, or the session cookie of a browser.
+//! Reading the credential of a request: a key or token in `Authorization`, or the session cookie of a browser.
 //!
 //! Owns the cookie's form and the rule that a write with a cookie must prove that it came from our own page. A request
 //! that shows an `Authorization` header is judged by it alone, so a bad key is never covered by a good cookie.
@@ -7,9 +7,12 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Uri, header};
 
 use super::key::denied;
-use crate::access::{Credential, SignedIn};
+use crate::access::{Allowance, Credential, SignedIn};
 use crate::api::App;
+use crate::api::headers::Tally;
+use crate::api::notice::Notice;
 use crate::api::problem::{Code, Problem};
+use crate::trail::{Origin, Who};
 
 /// The header that a foreign page cannot send without asking first, and CORS is closed.
 const OWN_PAGE: &str = "x-fieldkeep";
@@ -17,19 +20,32 @@ const OWN_PAGE: &str = "x-fieldkeep";
 /// Who is there.
 pub(super) async fn signed_in(app: &App, head: &Parts) -> Result<SignedIn, Problem> {
     let shown = shown(app, head)?;
-    let actor = app.access.actor(&shown.credential).await.map_err(denied)?;
-    shown.checked(actor, head)
+    let actor = app.access.actor(&shown.credential, &origin(head)).await;
+    let actor = actor.map_err(denied)?;
+    shown.admit(head, actor.who(), || app.access.take_request(&actor))?;
+    Ok(actor)
 }
 
 /// A credential that a request shows; nothing is known of it yet.
 pub(super) struct Shown {
-    pub(super) credential: Credential,
+    credential: Credential,
     from_cookie: bool,
 }
 
 impl Shown {
-    /// The key that the credential opened, unless a foreign page made the browser send it.
-    pub(super) fn checked<K>(&self, key: K, head: &Parts) -> Result<K, Problem> {
+    pub(super) fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// Lets in whoever the credential proved to be, unless a foreign page made the browser send it or their requests are
+    /// used up.
+    pub(super) fn admit(
+        &self,
+        head: &Parts,
+        who: Who,
+        take: impl FnOnce() -> Result<Option<Allowance>, u64>,
+    ) -> Result<(), Problem> {
+        Notice::of(&head.extensions).known(who);
         if self.from_cookie && !is_safe(&head.method) {
             let own = head.headers.get(OWN_PAGE).is_some_and(|value| value == "1");
             if !own {
@@ -38,7 +54,7 @@ impl Shown {
             }
             same_origin(head)?;
         }
-        Ok(key)
+        within_quota(head, take())
     }
 }
 
@@ -53,6 +69,44 @@ pub(super) fn shown(app: &App, head: &Parts) -> Result<Shown, Problem> {
         credential,
         from_cookie,
     })
+}
+
+/// Who shows a token of the compatibility routes: nothing else opens them, and it opens nothing else.
+pub(super) async fn legacy(app: &App, head: &Parts) -> Result<SignedIn, Problem> {
+    let bearer = head
+        .headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(Credential::bearer);
+    let Some(Credential::Bearer(token)) = bearer else {
+        return Err(Problem::new(Code::Unauthenticated));
+    };
+    let actor = app.access.legacy_actor(&token, &origin(head)).await;
+    let actor = actor.map_err(denied)?;
+    Notice::of(&head.extensions).known(actor.who());
+    within_quota(head, app.access.take_request(&actor))?;
+    Ok(actor)
+}
+
+/// Takes a request of a key's or a service account's quota, and leaves word of what is left for the answer's headers.
+fn within_quota(head: &Parts, taken: Result<Option<Allowance>, u64>) -> Result<(), Problem> {
+    match taken {
+        Ok(None) => Ok(()),
+        Ok(Some(allowance)) => {
+            if let Some(tally) = head.extensions.get::<Tally>() {
+                tally.note(allowance);
+            }
+            Ok(())
+        }
+        Err(retry_after_s) => Err(Problem::new(Code::RateLimited)
+            .detail("this key or account has used up its requests for now")
+            .retry_after(retry_after_s)),
+    }
+}
+
+/// The request, as the outermost layer knows it.
+pub(super) fn origin(head: &Parts) -> Origin {
+    Notice::of(&head.extensions).origin().clone()
 }
 
 /// Refuses a write that the browser says came from elsewhere. Programs send neither header and pass.

@@ -9,11 +9,12 @@ use fieldkeep_protocol::ProjectId;
 
 use super::{Head, Sketch, credential};
 use crate::access::{
-    Admin, Arrived, Arriving, Audit, Denied, Fresh, Held, Level, Nobody, OperatorSession, Read,
-    Session, SignedIn, Write,
+    Actor, Admin, Arrived, Arriving, Audit, Denied, Fresh, Held, Level, Nobody, OperatorSession,
+    Read, Session, SignedIn, Write,
 };
 use crate::api::App;
 use crate::api::id::Named as _;
+use crate::api::notice::Notice;
 use crate::api::problem::{Code, Problem};
 
 /// What a row asks of whoever knocks.
@@ -37,6 +38,8 @@ pub enum Needs {
     Write,
     /// A member of the project who may administer.
     Admin,
+    /// A service account of a project that lets clients of another API in.
+    Legacy,
 }
 
 impl Needs {
@@ -53,6 +56,7 @@ impl Needs {
             Self::Audit => "project: audit",
             Self::Write => "project: write",
             Self::Admin => "project: admin",
+            Self::Legacy => "legacy token",
         }
     }
 }
@@ -81,7 +85,7 @@ impl Key for Nobody {
     async fn take(_app: &App, head: &Head) -> Result<Self, Problem> {
         // A foreign page must not sign a visitor in as somebody else.
         credential::same_origin(&head.parts)?;
-        Ok(Self::admit())
+        Ok(Self::admit(credential::origin(&head.parts)))
     }
 }
 
@@ -89,9 +93,14 @@ impl Key for Arriving {
     const NEEDS: Needs = Needs::Arriving;
 
     async fn take(app: &App, head: &Head) -> Result<Self, Problem> {
-        let credential = credential::shown(app, &head.parts)?;
-        let key = app.access.arriving(&credential.credential).await;
-        credential.checked(key.map_err(denied)?, &head.parts)
+        let shown = credential::shown(app, &head.parts)?;
+        let origin = credential::origin(&head.parts);
+        let key = app.access.arriving(shown.credential(), &origin).await;
+        let key = key.map_err(denied)?;
+        shown.admit(&head.parts, key.who(), || {
+            app.access.take_request_arriving(&key)
+        })?;
+        Ok(key)
     }
 }
 
@@ -99,9 +108,13 @@ impl Key for Arrived {
     const NEEDS: Needs = Needs::Arrived;
 
     async fn take(app: &App, head: &Head) -> Result<Self, Problem> {
-        let credential = credential::shown(app, &head.parts)?;
-        let key = app.access.arrived(&credential.credential).await;
-        credential.checked(key.map_err(denied)?, &head.parts)
+        let shown = credential::shown(app, &head.parts)?;
+        let origin = credential::origin(&head.parts);
+        let key = app.access.arrived(shown.credential(), &origin).await;
+        let key = key.map_err(denied)?;
+        let who = key.signed_in();
+        shown.admit(&head.parts, who.who(), || app.access.take_request(who))?;
+        Ok(key)
     }
 }
 
@@ -167,14 +180,42 @@ impl<L: Named> Key for Session<L> {
             .parameter(ProjectId::PARAMETER)
             .and_then(|text| text.parse().ok())
             .ok_or(Problem::new(Code::NotFound))?;
-        app.access
-            .session::<L>(actor, project)
-            .await
-            .map_err(denied)
+        let taken = app.access.session::<L>(actor, project).await;
+        if let Ok(_) | Err(Denied::Forbidden) = &taken {
+            Notice::of(&head.parts.extensions).member_of(project);
+        }
+        taken.map_err(denied)
     }
 
     fn sketch(sketch: &mut Sketch) {
         super::argument::sketch_id::<ProjectId>(sketch);
+    }
+}
+
+/// A token of the compatibility routes, and what it opens: the one project of its account.
+pub struct LegacySession(pub Session<Read>);
+
+impl Key for LegacySession {
+    const NEEDS: Needs = Needs::Legacy;
+
+    async fn take(app: &App, head: &Head) -> Result<Self, Problem> {
+        let actor = credential::legacy(app, &head.parts).await?;
+        let Actor::ServiceAccount(project, _) = actor.actor() else {
+            return Err(Problem::new(Code::Unauthenticated));
+        };
+        let session = app.access.session::<Read>(actor, project).await;
+        let session = session.map_err(denied)?;
+        if let Some(asked) = head.parameter("legacy_project") {
+            let found = app
+                .projects
+                .is_called(&session.grant(), asked)
+                .await
+                .map_err(crate::api::fault::projects)?;
+            if !found {
+                return Err(Problem::new(Code::Forbidden));
+            }
+        }
+        Ok(Self(session))
     }
 }
 

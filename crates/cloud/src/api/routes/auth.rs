@@ -15,7 +15,7 @@ use crate::api::problem::{Code, Problem};
 /// Who I am, and what I am where.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Me {
-    /// A person's id (`usr_…`) or an API key's (`key_…`).
+    /// A person's id (`usr_…`), an API key's (`key_…`) or a service account's (`svc_…`).
     id: String,
     kind: Kind,
     /// People only.
@@ -61,6 +61,8 @@ pub(super) enum Kind {
     Person,
     /// An API key of one project.
     ApiKey,
+    /// A service account of one project.
+    ServiceAccount,
 }
 
 /// A project that I am a member of.
@@ -138,14 +140,13 @@ pub(super) struct NewPassword {
 
 /// Spends a sign-in link.
 pub(super) async fn link(
-    _: Nobody,
+    anybody: Nobody,
     app: App,
-    Source(source): Source,
     Body(body): Body<LinkToken>,
 ) -> Result<SetCookie<Json<Me>>, Problem> {
     let started = app
         .access
-        .redeem_link_from(&body.token, Some(&source))
+        .redeem_link(&body.token, anybody.origin())
         .await
         .map_err(access)?;
     begun(&app, started).await
@@ -153,14 +154,14 @@ pub(super) async fn link(
 
 /// Signs in with a password.
 pub(super) async fn sign_in(
-    _: Nobody,
+    anybody: Nobody,
     app: App,
     Source(source): Source,
     Body(body): Body<Entry>,
 ) -> Result<SetCookie<Json<Me>>, Problem> {
     let started = app
         .access
-        .sign_in(&body.email, &body.password, &source)
+        .sign_in(&body.email, &body.password, &source, anybody.origin())
         .await
         .map_err(access)?;
     begun(&app, started).await
@@ -237,6 +238,24 @@ async fn describe(app: &App, who: &Arriving) -> Result<Me, Problem> {
             kind: Kind::ApiKey,
             email: None,
             name: "API key".to_owned(),
+            operator: false,
+            must_set_password: false,
+            step: StepWord::Done,
+            projects: mine,
+        }),
+        (Actor::ServiceAccount(_, account), _) => Ok(Me {
+            id: account.to_string(),
+            kind: Kind::ServiceAccount,
+            email: None,
+            name: match who.finished() {
+                Some(who) => app
+                    .access
+                    .my_service_account(who)
+                    .await
+                    .map_err(|e| failure(&e))?,
+                None => None,
+            }
+            .ok_or(Problem::new(Code::Unauthenticated))?,
             operator: false,
             must_set_password: false,
             step: StepWord::Done,

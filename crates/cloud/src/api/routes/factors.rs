@@ -177,13 +177,15 @@ pub(super) async fn sign_in_challenge(_: Nobody, app: App) -> Result<Json<Challe
 
 /// Signs in with a passkey: it stands for both factors.
 pub(super) async fn sign_in(
-    _: Nobody,
+    anybody: Nobody,
     app: App,
-    Source(source): Source,
     Body(shown): Body<ShownPasskey>,
 ) -> Result<SetCookie<Json<Me>>, Problem> {
     let answer = answer(&shown)?;
-    let started = app.access.sign_in_by_passkey(&answer, &source).await;
+    let started = app
+        .access
+        .sign_in_by_passkey(&answer, anybody.origin())
+        .await;
     begun(&app, started.map_err(access)?).await
 }
 

@@ -11,7 +11,7 @@ use crate::access::{
     Admin, Fresh, Invitation, Locations, NewInvitation, Nobody, Session, SignedIn,
 };
 use crate::api::App;
-use crate::api::door::{At, Body, Created, Empty, Json, Query, SetCookie, Source};
+use crate::api::door::{At, Body, Created, Empty, Json, Query, SetCookie};
 use crate::api::fault::{access, projects};
 use crate::api::id::{Id, InvitationRef, LocationRef, PersonRef, ProjectRef, Time};
 use crate::api::page::{Page, Wanted};
@@ -208,14 +208,13 @@ pub(super) async fn offer(
 
 /// Accepts an invitation as somebody new.
 pub(super) async fn accept(
-    _: Nobody,
+    anybody: Nobody,
     app: App,
-    Source(source): Source,
     Body(body): Body<NewAccount>,
 ) -> Result<SetCookie<Json<Me>>, Problem> {
     let started = app
         .access
-        .accept_as_new(&body.token, &body.name, &body.password, &source)
+        .accept_as_new(&body.token, &body.name, &body.password, anybody.origin())
         .await
         .map_err(access)?;
     begun(&app, started).await

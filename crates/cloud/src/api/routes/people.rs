@@ -1,11 +1,13 @@
-//! API keys and members of a project.
+//! API keys of a project.
 
-use fieldkeep_protocol::KeyId;
-use serde::{Deserialize, Serialize};
+use fieldkeep_protocol::{KeyId, Timestamp};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::auth::RoleWord;
-use crate::access::{Admin, ApiKey, Audit, Fresh, Locations, NewApiKey, Session};
+use super::service_accounts::{ScopeWord, scopes, words};
+use crate::access::{Admin, ApiKey, Fresh, Locations, NewApiKey, Scopes, Session};
 use crate::api::App;
 use crate::api::door::{At, Body, Created, Empty, Json, Query};
 use crate::api::fault::access;
@@ -22,11 +24,15 @@ pub(super) struct KeyView {
     /// The first characters of the secret, to recognise it by.
     prefix: String,
     role: RoleWord,
+    /// To which actions of its role it is limited.
+    scopes: Vec<ScopeWord>,
     /// The locations that it reaches; null for the whole project.
     locations: Option<Vec<LocationRef>>,
     created: Time,
     created_by: Option<PersonRef>,
+    /// Null for never.
     expires: Option<Time>,
+    /// The day on which it was last used, in UTC.
     last_used: Option<Time>,
     revoked: Option<Time>,
 }
@@ -47,18 +53,41 @@ pub(super) struct KeyOrder {
     #[schema(min_length = 1, max_length = 128)]
     name: String,
     role: RoleWord,
-    /// When it ends; never where it is left out.
-    expires: Option<Time>,
+    /// When it ends: a time within a year, or the word `never`.
+    expires: Expiry,
+    /// To which actions of its role it is limited; all of them where they are left out.
+    #[schema(min_items = 1)]
+    scopes: Option<Vec<ScopeWord>>,
     /// The locations that it reaches; all that you reach where they are left out.
     locations: Option<Vec<LocationRef>>,
 }
 
-fn show(key: ApiKey) -> KeyView {
+/// When a key ends: somebody must have thought of it.
+#[derive(ToSchema)]
+#[schema(as = KeyExpiry, value_type = String, example = "2027-01-31T00:00:00Z")]
+pub(super) struct Expiry(Option<Timestamp>);
+
+impl<'de> Deserialize<'de> for Expiry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "never" {
+            return Ok(Self(None));
+        }
+        text.parse()
+            .map(|Time(time)| Self(Some(time)))
+            .map_err(|_| {
+                D::Error::custom("is neither a time such as 2027-01-31T00:00:00Z nor \"never\"")
+            })
+    }
+}
+
+pub(super) fn show(key: ApiKey) -> KeyView {
     KeyView {
         id: Id(key.id),
         name: key.name,
         prefix: key.prefix,
         role: key.role.into(),
+        scopes: words(key.scopes),
         locations: places(&key.locations),
         created: key.created.into(),
         created_by: key.created_by.map(Id),
@@ -100,15 +129,20 @@ pub(super) async fn create_key(
         None => grant.locations().clone(),
         Some(named) => Locations::Only(named.into_iter().map(|Id(id)| id).collect()),
     };
+    let role = order.role.into();
+    let limit = match order.scopes {
+        None => Scopes::of_role(role),
+        Some(words) => scopes(words)?,
+    };
     let new = NewApiKey {
         name: order.name,
-        role: order.role.into(),
+        role,
         locations,
-        expires: order.expires.map(|Time(time)| time),
+        expires: order.expires.0,
     };
     let (key, secret) = app
         .access
-        .create_api_key(&grant, new)
+        .create_scoped_api_key(&grant, new, limit)
         .await
         .map_err(access)?;
     Ok(Created(MadeKey {
@@ -128,40 +162,4 @@ pub(super) async fn revoke_key(
         .await
         .map_err(access)?;
     Ok(Empty)
-}
-
-/// A person in this project.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Member)]
-pub(super) struct MemberView {
-    id: PersonRef,
-    email: String,
-    name: String,
-    role: RoleWord,
-    /// The locations that they reach; null for the whole project.
-    locations: Option<Vec<LocationRef>>,
-    /// When it ends.
-    until: Option<Time>,
-}
-
-/// Everyone who is in the project.
-pub(super) async fn members(
-    session: Session<Audit>,
-    app: App,
-    Query(wanted): Query<Wanted>,
-) -> Result<Json<Page<MemberView>>, Problem> {
-    let members = app.access.members(&session.grant()).await.map_err(access)?;
-    let page = wanted.cut(
-        members,
-        |member| *member.person.id.as_bytes(),
-        |member| MemberView {
-            id: Id(member.person.id),
-            email: member.person.email,
-            name: member.person.name,
-            role: member.membership.role.into(),
-            locations: places(&member.membership.locations),
-            until: member.membership.until.map(Time),
-        },
-    );
-    Ok(Json(page))
 }

@@ -2,6 +2,7 @@
 //!
 //! Owns the columnar form and the limits of one call. Does not decide what an element is read from: `series` does.
 
+use axum::response::Response;
 use fieldkeep_protocol::{ElementId, Timestamp};
 use fieldkeep_store::{Bucket, Gap, GapReason, Page, Point, TimeRange};
 use serde::Serialize;
@@ -9,10 +10,13 @@ use utoipa::ToSchema;
 
 use crate::access::{Read, Session};
 use crate::api::App;
-use crate::api::door::{Either, Given, Headers, Holds, Json, Params, Query, QueryParam};
+use crate::api::door::{
+    Either, Given, Headers, Holds, Json, Params, Query, QueryParam, json_parts,
+};
 use crate::api::fault::{in_time, series};
 use crate::api::formats::Format;
 use crate::api::id::{ElementRef, Id, Time};
+use crate::api::parts::Parts;
 use crate::api::problem::{Faults, Problem};
 use crate::series::{Drawn, Position, SeriesError};
 
@@ -156,8 +160,28 @@ pub(super) async fn read(
     let format = wanted.format.or_else(|| Format::accepted(&headers));
     let format = format.unwrap_or(Format::Json);
     if format == Format::Json {
-        let points = in_time(Box::pin(columns(session, app, wanted))).await?;
-        return Ok(Either::json(&points));
+        let (elements, range) = (wanted.elements, wanted.range);
+        return match wanted.how {
+            How::Buckets(count) => {
+                let drawn = buckets(&session, &app, &elements, range, count);
+                in_time(Box::pin(drawn)).await.map(Either::raw)
+            }
+            How::Raw {
+                limit,
+                after,
+                known_at,
+            } => {
+                let pages = Pages {
+                    session: &session,
+                    app: &app,
+                    elements: &elements,
+                    range,
+                    known_at,
+                };
+                let points = in_time(Box::pin(pages.columns(limit, after))).await?;
+                Ok(Either::json(&points))
+            }
+        };
     }
     let asked = tables::Asked {
         elements: wanted.elements,
@@ -187,59 +211,69 @@ pub(super) async fn read(
     response.map(Either::raw)
 }
 
-async fn columns(session: Session<Read>, app: App, wanted: Wanted) -> Result<Points, Problem> {
-    // Before the data: what changes meanwhile is told again.
-    let revision = app
+/// An answer without items. To be asked before the data: what changes meanwhile is told again.
+async fn begin(session: &Session<Read>, app: &App, range: TimeRange) -> Result<Points, Problem> {
+    let revision = app.series.revision(&session.grant()).await;
+    Ok(Points {
+        from: range.from.into(),
+        to: range.to.into(),
+        items: Vec::new(),
+        next_cursor: None,
+        revision: revision.map_err(series)?.to_string(),
+    })
+}
+
+/// Buckets as JSON. Each group of elements is written by the task that read it.
+async fn buckets(
+    session: &Session<Read>,
+    app: &App,
+    elements: &[ElementId],
+    range: TimeRange,
+    count: usize,
+) -> Result<Response, Problem> {
+    let answer = begin(session, app, range).await?;
+    let grant = session.grant();
+    let groups = app
         .series
-        .revision(&session.grant())
+        .draw(&grant, elements, range, count, written)
         .await
         .map_err(series)?;
-    let mut answer = Points {
-        from: wanted.range.from.into(),
-        to: wanted.range.to.into(),
-        items: Vec::with_capacity(wanted.elements.len()),
-        next_cursor: None,
-        revision: revision.to_string(),
-    };
-    match wanted.how {
-        How::Buckets(count) => {
-            let grant = session.grant();
-            let drawn = app
-                .series
-                .draw(&grant, &wanted.elements, wanted.range, count)
-                .await
-                .map_err(series)?;
-            let drawn = wanted.elements.iter().zip(drawn);
-            answer
-                .items
-                .extend(drawn.map(|(element, drawn)| show_drawn(*element, drawn)));
+    let unwritten =
+        |error: serde_json::Error| Problem::internal("an answer could not be written", &error);
+    let groups = groups.into_iter().collect::<Result<Vec<_>, _>>();
+    let parts = put_together(&answer, groups.map_err(unwritten)?).map_err(unwritten)?;
+    Ok(json_parts(parts))
+}
+
+/// Some items of an answer, with commas between them.
+fn written(elements: &[ElementId], drawn: Vec<Drawn>) -> Result<Vec<u8>, serde_json::Error> {
+    let mut out = Vec::new();
+    for (element, drawn) in elements.iter().zip(drawn) {
+        if !out.is_empty() {
+            out.push(b',');
         }
-        How::Raw {
-            limit,
-            after,
-            known_at,
-        } => {
-            let from = match after {
-                None => Reached {
-                    element: 0,
-                    position: None,
-                },
-                Some(After::Columns(reached)) => reached,
-                Some(After::Rows(_)) => {
-                    return Err(Problem::field("cursor", "is of another format"));
-                }
-            };
-            let pages = Pages {
-                session: &session,
-                app: &app,
-                elements: &wanted.elements,
-                range: wanted.range,
-                known_at,
-            };
-            pages.read(limit, from, &mut answer).await?;
-        }
+        serde_json::to_writer(&mut out, &show_drawn(*element, drawn))?;
     }
-    Ok(answer)
+    Ok(out)
+}
+
+/// An answer without items around items that were written already.
+fn put_together(answer: &Points, groups: Vec<Vec<u8>>) -> Result<Parts, serde_json::Error> {
+    const ITEMS: &str = "\"items\":[";
+    let whole = serde_json::to_string(answer)?;
+    // None of what stands before is a text that could hold it.
+    let at = whole.find(ITEMS).map_or(0, |at| at + ITEMS.len());
+    let (head, tail) = whole.split_at(at);
+    let mut parts = Parts::default();
+    parts.push(head.to_owned());
+    for (place, group) in groups.into_iter().enumerate() {
+        if place > 0 {
+            parts.push(",");
+        }
+        parts.push(group);
+    }
+    parts.push(tail.to_owned());
+    Ok(parts)
 }
 
 /// Raw points, element after element.
@@ -252,6 +286,22 @@ struct Pages<'a> {
 }
 
 impl Pages<'_> {
+    async fn columns(&self, limit: usize, after: Option<After>) -> Result<Points, Problem> {
+        let mut answer = begin(self.session, self.app, self.range).await?;
+        let from = match after {
+            None => Reached {
+                element: 0,
+                position: None,
+            },
+            Some(After::Columns(reached)) => reached,
+            Some(After::Rows(_)) => {
+                return Err(Problem::field("cursor", "is of another format"));
+            }
+        };
+        self.read(limit, from, &mut answer).await?;
+        Ok(answer)
+    }
+
     async fn read(&self, limit: usize, from: Reached, answer: &mut Points) -> Result<(), Problem> {
         let mut left = limit;
         let mut position = from.position;
@@ -427,6 +477,57 @@ mod tests {
     use fieldkeep_protocol::Flag;
 
     use super::*;
+
+    #[tokio::test]
+    async fn items_that_were_written_apart_are_those_of_the_answer() {
+        use http_body_util::BodyExt as _;
+
+        let time = Timestamp::from_micros;
+        let bucket = |start: i64, mean: f64| Bucket {
+            start: time(start),
+            min: -0.1,
+            mean,
+            max: 1e300,
+            count: 7,
+            flag: Flag::Suspect,
+        };
+        let gap = Gap {
+            from: time(5),
+            to: time(9),
+            reason: GapReason::Held,
+        };
+        let drawn = || {
+            vec![
+                Drawn::Buckets {
+                    width_us: 10,
+                    buckets: vec![bucket(-10, 0.1 + 0.2), bucket(0, f64::NAN)],
+                    gaps: vec![gap],
+                },
+                Drawn::Points {
+                    points: Vec::new(),
+                    gaps: Vec::new(),
+                },
+            ]
+        };
+        let ids = [1, 2, 3, 4].map(|byte| ElementId::from_bytes([byte; 16]));
+        let answer = |items| Points {
+            from: time(0).into(),
+            to: time(1).into(),
+            items,
+            next_cursor: None,
+            revision: "1-2".to_owned(),
+        };
+        let groups: Vec<&[ElementId]> = vec![&ids[..2], &ids[2..]];
+        for count in 0..=2 {
+            let groups = groups.get(..count).unwrap();
+            let shown = groups.iter().flat_map(|ids| ids.iter().zip(drawn()));
+            let items = shown.map(|(id, drawn)| show_drawn(*id, drawn)).collect();
+            let apart = groups.iter().map(|ids| written(ids, drawn()).unwrap());
+            let parts = put_together(&answer(Vec::new()), apart.collect()).unwrap();
+            let body = parts.collect().await.unwrap().to_bytes();
+            assert_eq!(body, serde_json::to_vec(&answer(items)).unwrap());
+        }
+    }
 
     #[test]
     fn columns_keep_their_length() {

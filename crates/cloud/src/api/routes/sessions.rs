@@ -18,9 +18,9 @@ pub(super) struct SessionView {
     id: SessionRef,
     /// Is it the one that asks?
     current: bool,
-    /// How it began: `link`, `password`, `passkey` or `invitation`.
+    /// How it began: `link`, `password`, `passkey`, `invitation`, or `device` for a program that was let in.
     cause: String,
-    /// From where it began: an address, or a network for IPv6.
+    /// From where it began: the network address.
     origin: Option<String>,
     created: Time,
     /// To the minute.

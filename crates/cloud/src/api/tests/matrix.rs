@@ -70,6 +70,8 @@ Every row of the route table, asked by everybody. Statuses below 400 are answers
 garbage: a key that never was. expired: a session. revoked: a key. stranger: administrator of another project.
 operator: member of no project. limited: viewer of another location than the one where everything is.
 stale: administrator who proved long ago who they are; rows that ask for fresh proof answer 401.
+svc: a token of a service account with that scope. legacy: a token of the compatibility routes (/compat), which refuse in
+the words of another API: 200 with status error where something is not there, 403 and 400 at its sign-in.
 
 ";
 

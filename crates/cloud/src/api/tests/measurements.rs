@@ -263,7 +263,7 @@ async fn a_stream_ends_with_the_membership_behind_it() {
     let person = world.person(VIEWER).await;
     world
         .access
-        .remove_member(person, world.ours.project)
+        .drop_member(person, world.ours.project)
         .await
         .unwrap();
     world.hands.advance(Duration::from_secs(2));

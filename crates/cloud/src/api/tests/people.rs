@@ -30,7 +30,12 @@ async fn answer(world: &World, request: Request<Body>) -> (u16, Value) {
 async fn who_must_set_up_a_factor_is_answered_nothing_else() {
     let world = World::new().await;
     let link = world.link(ADMINISTRATOR).await;
-    let cookie = world.access.redeem_link(&link).await.unwrap().cookie;
+    let cookie = world
+        .access
+        .redeem_link(&link, &crate::trail::Origin::here())
+        .await
+        .unwrap()
+        .cookie;
     let ask = async |method, path: &str, body| {
         answer(&world, with(&world, &cookie, request(method, path, body))).await
     };

@@ -8,7 +8,7 @@ use http::Request;
 use serde_json::json;
 
 use super::world::{Who, World, request};
-use crate::access::Role;
+use crate::access::{Role, Scopes};
 
 /// The sample request of a row, `None` for a row that has none.
 pub(super) async fn sample(world: &World, row: &str) -> Option<Request<Body>> {
@@ -28,7 +28,8 @@ fn fill(world: &World, path: &str) -> Option<String> {
         .replace("{location}", &ours.location.to_string())
         .replace("{device}", &ours.device.to_string())
         .replace("{element}", &ours.element.to_string())
-        .replace("{deployment}", &ours.deployment.to_string());
+        .replace("{deployment}", &ours.deployment.to_string())
+        .replace("{legacy_project}", &ours.project.to_string());
     let used_up = path.contains("{claim}") || path.contains("{key}") || path.contains("{*rest}");
     (!used_up && KNOWN.contains(&path)).then_some(filled)
 }
@@ -87,12 +88,35 @@ const KNOWN: &[&str] = &[
     "/api/v1/projects/{project}/live",
     "/api/v1/projects/{project}/changes",
     "/api/v1/instance/space",
+    "/api/v1/instance/people",
+    "/api/v1/instance/trail",
+    "/api/v1/projects/{project}/trail",
+    "/api/v1/projects/{project}/trail/export",
     "/api/v1/projects/{project}/retention",
     "/api/v1/projects/{project}/retention/preview",
     "/api/v1/projects/{project}/retention/hold",
     "/api/v1/projects/{project}/deletions",
     "/api/v1/projects/{project}/elements/{element}/retention",
     "/api/v1/projects/{project}/elements/{element}/retention/hold",
+    "/api/v1/auth/device",
+    "/api/v1/auth/device/answer",
+    "/api/v1/projects/{project}/service-accounts",
+    "/api/v1/projects/{project}/compatibility",
+    "/api/v1/projects/{project}/legacy-ids",
+    "/.well-known/oauth-authorization-server",
+    "/oauth/token",
+    "/oauth/revoke",
+    "/oauth/device_authorization",
+    "/compat/consibio/v2",
+    "/compat/consibio/v2/",
+    "/compat/consibio/v2/test",
+    "/compat/consibio/v2/oauth/token",
+    "/compat/consibio/v2/login",
+    "/compat/consibio/v2/users/me",
+    "/compat/consibio/v2/projects",
+    "/compat/consibio/v2/projects/{legacy_project}",
+    "/compat/consibio/v2/projects/{legacy_project}/devices",
+    "/compat/consibio/v2/projects/{legacy_project}/elements",
 ];
 
 async fn body(world: &World, row: &str) -> Option<serde_json::Value> {
@@ -149,7 +173,16 @@ async fn body(world: &World, row: &str) -> Option<serde_json::Value> {
             "from": "2026-03-01T00:00:00Z",
         })),
         ("PATCH", "/deployments/{deployment}") => Some(json!({ "to": "2026-03-02T00:00:00Z" })),
-        ("POST", "/keys") => Some(json!({ "name": "new", "role": "viewer" })),
+        ("POST", "/keys") => Some(json!({ "name": "new", "role": "viewer", "expires": "never" })),
+        ("POST", "/auth/device") => Some(json!({ "user_code": world.user_code().await })),
+        ("POST", "/auth/device/answer") => {
+            Some(json!({ "user_code": world.user_code().await, "approve": false }))
+        }
+        ("POST", "/service-accounts") => Some(json!({ "name": "new", "scopes": ["read"] })),
+        ("PUT", "/compatibility") => Some(json!({ "consibio_v2": true })),
+        ("PATCH", "/legacy-ids") => Some(
+            json!({ "items": [{ "object": world.ours.element.to_string(), "legacy_id": "e1" }] }),
+        ),
         ("PUT", "/retention" | "/elements/{element}/retention") => {
             Some(json!({ "hot_days": 90, "cold_days": 400, "rollup_days": null }))
         }
@@ -164,6 +197,7 @@ async fn body(world: &World, row: &str) -> Option<serde_json::Value> {
 /// Rows that need something made for them, or a query.
 async fn special(world: &World, row: &str) -> Option<(String, Option<serde_json::Value>)> {
     let project = format!("/api/v1/projects/{}", world.ours.project);
+    let legacy = format!("/compat/consibio/v2/projects/{}", world.ours.project);
     let plain = |path: String| Some((path, None));
     match row.replace("/api/v1/projects/{project}", "").as_str() {
         "GET /app/{*rest}" => plain("/app/sign-in".to_owned()),
@@ -217,6 +251,64 @@ async fn special(world: &World, row: &str) -> Option<(String, Option<serde_json:
                 world.ours.element
             ),
             Some(json!({ "reason": "case 7 is closed" })),
+        )),
+        "GET /service-accounts/{account}" => {
+            let account = world.service(Scopes::READ).await.0;
+            plain(format!("{project}/service-accounts/{account}"))
+        }
+        "PATCH /service-accounts/{account}" => Some((
+            format!(
+                "{project}/service-accounts/{}",
+                world.service(Scopes::READ).await.0
+            ),
+            Some(json!({ "enabled": false })),
+        )),
+        "POST /service-accounts/{account}/credentials" => Some((
+            format!(
+                "{project}/service-accounts/{}/credentials",
+                world.service(Scopes::READ).await.0
+            ),
+            Some(json!({})),
+        )),
+        "DELETE /service-accounts/{account}/credentials/{credential}" => {
+            let (account, credential, _) = world.service(Scopes::READ).await;
+            plain(format!(
+                "{project}/service-accounts/{account}/credentials/{credential}"
+            ))
+        }
+        "GET /compat/consibio/v2/projects/{legacy_project}/devices/{legacy_thing}" => {
+            plain(format!("{legacy}/devices/{}", world.ours.device))
+        }
+        "GET /compat/consibio/v2/projects/{legacy_project}/elements/{legacy_thing}" => {
+            plain(format!("{legacy}/elements/{}", world.ours.element))
+        }
+        "GET /compat/consibio/v2/projects/{legacy_project}/datalog" => plain(format!(
+            "{legacy}/datalog?elements={}&from_time=1772323200&to_time=1772409600",
+            world.ours.element
+        )),
+        "PATCH /members/{person}" => Some((
+            format!("{project}/members/{}", world.spare_member().await),
+            Some(json!({ "role": "auditor", "reason": "audits now" })),
+        )),
+        "GET /members/{person}/hanging" => plain(format!(
+            "{project}/members/{}/hanging",
+            world.spare_member().await
+        )),
+        "POST /members/{person}/remove" => Some((
+            format!("{project}/members/{}/remove", world.spare_member().await),
+            Some(json!({ "reason": "left" })),
+        )),
+        "GET /access" => plain(format!("{project}/access?at=2026-03-02T00:00:00Z")),
+        "PATCH /api/v1/instance/people/{person}" => Some((
+            format!("/api/v1/instance/people/{}", world.spare_member().await),
+            Some(json!({ "enabled": false, "reason": "left" })),
+        )),
+        // The other project: what the operator becomes there, this matrix does not ask about.
+        "POST /api/v1/instance/break-glass" => Some((
+            "/api/v1/instance/break-glass".to_owned(),
+            Some(json!({
+                "project": world.theirs.project.to_string(), "hours": 1, "reason": "a flood",
+            })),
         )),
         "GET /points" => plain(format!(
             "{project}/points?element={}&from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z&buckets=100",

@@ -192,7 +192,7 @@ async fn an_export_whose_access_ends_breaks_off_visibly() {
     let person = world.person(VIEWER).await;
     world
         .access
-        .remove_member(person, world.ours.project)
+        .drop_member(person, world.ours.project)
         .await
         .unwrap();
     world.hands.advance(Duration::from_secs(2));

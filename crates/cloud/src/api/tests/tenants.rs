@@ -118,6 +118,62 @@ async fn a_foreign_id_cannot_be_changed_or_pointed_at() {
 }
 
 #[tokio::test]
+async fn members_and_the_trail_of_the_other_project_are_out_of_reach() {
+    let world = World::new().await;
+    let (ours, theirs) = (world.ours.project, world.theirs.project);
+    let stranger = world.person(Who::Stranger).await;
+    let ask = |method: &'static str, project, rest: String, body| {
+        let path = format!("/api/v1/projects/{project}/{rest}");
+        let world = &world;
+        async move { world.ask(US, method, &path, body).await }
+    };
+    for project in [ours, theirs] {
+        for (method, rest, body) in [
+            (
+                "PATCH",
+                format!("members/{stranger}"),
+                Some(json!({ "role": "viewer" })),
+            ),
+            ("GET", format!("members/{stranger}/hanging"), None),
+            (
+                "POST",
+                format!("members/{stranger}/remove"),
+                Some(json!({ "keys": "revoke" })),
+            ),
+        ] {
+            let (status, answer) = ask(method, project, rest, body).await;
+            assert_eq!(status, 404, "{method}: {answer}");
+        }
+    }
+    for rest in [
+        "trail",
+        "trail/export",
+        "access?at=2026-03-02T00:00:00Z",
+        "members",
+    ] {
+        assert_eq!(
+            ask("GET", theirs, rest.to_owned(), None).await.0,
+            404,
+            "{rest}"
+        );
+        let (status, answer) = ask("GET", ours, rest.to_owned(), None).await;
+        assert_eq!(status, 200, "{rest}");
+        let text = answer.to_string();
+        assert!(
+            !text.contains("theirs") && !text.contains("stranger"),
+            "{rest}: {text}"
+        );
+    }
+    let mine = json!({ "locations": [world.theirs.location.to_string()] });
+    let member = world.spare_member().await;
+    let (status, answer) = ask("PATCH", ours, format!("members/{member}"), Some(mine)).await;
+    assert_eq!(
+        (status, &answer["errors"][0]["field"]),
+        (422, &json!("locations"))
+    );
+}
+
+#[tokio::test]
 async fn lists_hold_nothing_of_the_other_project_or_beyond_the_location() {
     let world = World::new().await;
     let project = format!("/api/v1/projects/{}", world.ours.project);

@@ -3,6 +3,8 @@
 //! Owns two projects: "ours" with one of everything, at the location "there", and "theirs", of which the stranger is
 //! administrator. Time stands still until a test moves it.
 
+mod services;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +14,7 @@ use axum::Router;
 use axum::body::Body;
 use fieldkeep_protocol::{
     ClaimId, DeploymentId, DeviceId, ElementId, InvitationId, LocationId, PersonId, ProjectId,
-    Timestamp,
+    ServiceId, Timestamp,
 };
 use fieldkeep_store::{Options, Store};
 use http::{Request, Response, header};
@@ -24,7 +26,9 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-use crate::access::{Access, Locations, NewApiKey, NewInvitation, Role, Task, system};
+use crate::access::{
+    Access, Action, Locations, NewApiKey, NewInvitation, Role, Scopes, Task, system,
+};
 use crate::api::{Rooms, router};
 use crate::backup::Backup;
 use crate::clock::{Clock, Hands};
@@ -36,6 +40,7 @@ use crate::pki::{DeviceSession, Endpoints, NewClaim, Peer, Pki};
 use crate::projects::{ElementKind, NewDeployment, NewElement, NewLocation, Projects, ValueKind};
 use crate::series::Series;
 use crate::space::Space;
+use crate::trail::Origin;
 
 /// 2026-03-01T12:00:00Z
 pub(super) const START: Timestamp = Timestamp::from_micros(1_772_366_400_000_000);
@@ -68,8 +73,10 @@ pub(super) struct World {
     /// An API key that was revoked, and a session that expired.
     pub(super) revoked: String,
     pub(super) expired: String,
+    pub(super) db: Db,
+    services: tokio::sync::Mutex<Vec<(Scopes, ServiceId, String)>>,
     cookie: String,
-    spare: AtomicU32,
+    spares: AtomicU32,
     _folder: TempDir,
 }
 
@@ -87,10 +94,14 @@ pub(super) enum Who {
     Stale,
     Person(Role),
     Key(Role),
+    /// A service account with a token of these scopes.
+    Service(Scopes),
+    /// A service account with a token of the compatibility routes.
+    Legacy,
 }
 
 impl Who {
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::None,
         Self::Garbage,
         Self::Expired,
@@ -107,6 +118,11 @@ impl Who {
         Self::Key(Role::Auditor),
         Self::Key(Role::Editor),
         Self::Key(Role::Administrator),
+        Self::Service(Scopes::READ),
+        Self::Service(Scopes::AUDIT),
+        Self::Service(Scopes::WRITE),
+        Self::Service(Scopes::ALL),
+        Self::Legacy,
     ];
 
     /// The head of its column in the golden text.
@@ -122,6 +138,11 @@ impl Who {
             Self::Stale => "stale".to_owned(),
             Self::Person(role) => role.name().to_owned(),
             Self::Key(role) => format!("key:{}", role.name()),
+            Self::Service(scopes) => {
+                let last = scopes.actions().last();
+                format!("svc:{}", last.map_or("none", Action::name))
+            }
+            Self::Legacy => "legacy".to_owned(),
         }
     }
 
@@ -202,12 +223,14 @@ impl World {
             series: series.clone(),
             space: Space::new(&data, 0, db.clone(), series.clone(), clock.clone()),
             backup,
-            db,
+            db: db.clone(),
             stopping,
         });
         access.announce("localhost", "localhost:8443");
         let mut world = Self {
             router,
+            db,
+            services: tokio::sync::Mutex::default(),
             cookie: access.cookie_name(),
             access,
             projects,
@@ -221,10 +244,12 @@ impl World {
             device,
             revoked: String::new(),
             expired: String::new(),
-            spare: AtomicU32::new(0),
+            spares: AtomicU32::new(0),
             _folder: folder,
         };
         world.populate().await;
+        let endpoint = [("endpoint.https", "localhost:8443")];
+        world.db.set(&endpoint).await.unwrap();
         world
     }
 
@@ -237,7 +262,13 @@ impl World {
                 Who::Limited => Some((ours, Role::Viewer, Locations::only([self.here]))),
                 Who::Stranger => Some((self.theirs.project, Role::Administrator, Locations::All)),
                 Who::Operator => None,
-                Who::None | Who::Garbage | Who::Expired | Who::Revoked | Who::Key(_) => continue,
+                Who::None
+                | Who::Garbage
+                | Who::Expired
+                | Who::Revoked
+                | Who::Key(_)
+                | Who::Service(_)
+                | Who::Legacy => continue,
             };
             let name = who.name();
             let operator = who == Who::Operator;
@@ -285,6 +316,28 @@ impl World {
         self.make_key(Role::Viewer).await.0
     }
 
+    /// A member of ours whom a request may change or remove.
+    pub(super) async fn spare_member(&self) -> PersonId {
+        let number = self.spares.fetch_add(1, Ordering::Relaxed);
+        let email = format!("spare{number}@example.org");
+        let person = self
+            .access
+            .add_person(&email, "Spare", false)
+            .await
+            .unwrap();
+        self.access
+            .add_member(
+                person,
+                self.ours.project,
+                Role::Viewer,
+                Locations::only([self.ours.location]),
+                None,
+            )
+            .await
+            .unwrap();
+        person
+    }
+
     /// A claim of ours that a request may withdraw.
     pub(super) async fn spare_claim(&self) -> ClaimId {
         let session = system(Task::AdminCommand).project(self.ours.project);
@@ -304,7 +357,7 @@ impl World {
     /// An invitation of ours that a request may use up, and its token.
     pub(super) async fn spare_invitation(&self) -> (InvitationId, String) {
         let session = system(Task::AdminCommand).project(self.ours.project);
-        let number = self.spare.fetch_add(1, Ordering::Relaxed);
+        let number = self.spares.fetch_add(1, Ordering::Relaxed);
         let new = NewInvitation {
             email: format!("guest{number}@example.org"),
             role: Role::Viewer,
@@ -349,7 +402,11 @@ impl World {
     /// A person's id.
     pub(super) async fn person(&self, who: Who) -> PersonId {
         let token = self.link(who).await;
-        let started = self.access.redeem_link(&token).await.unwrap();
+        let started = self
+            .access
+            .redeem_link(&token, &Origin::here())
+            .await
+            .unwrap();
         started.who.actor().person().unwrap()
     }
 
@@ -365,6 +422,8 @@ impl World {
             Who::Garbage => return bearer(request, "fk_garbage"),
             Who::Revoked => return bearer(request, &self.revoked),
             Who::Key(role) => return bearer(request, &self.make_key(role).await.1),
+            Who::Service(scopes) => return bearer(request, &self.token(scopes).await),
+            Who::Legacy => return bearer(request, &self.legacy_token().await),
             Who::Expired => self.expired.clone(),
             Who::Stale => {
                 let cookie = self.session(who).await;

@@ -37,7 +37,7 @@ async fn fill(bench: &Bench) -> Vec<String> {
         .unwrap();
     let started = bench
         .access
-        .sign_in(email, password, "192.0.2.77")
+        .sign_in(email, password, "192.0.2.77", &Origin::here())
         .await
         .unwrap();
     let task = bench.project(project).await;

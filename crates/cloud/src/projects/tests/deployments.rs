@@ -124,6 +124,52 @@ async fn sources_and_elements_follow_the_dates() {
     };
     assert_eq!(
         sources,
-        [source(old, 0, Some(100)), source(young, 100, None)]
+        [source(old, 0, Some(100)), source(young, 100, None)].into()
     );
+}
+
+#[tokio::test]
+async fn sources_are_remembered_no_longer_than_they_are_so() {
+    let bench = Bench::new().await;
+    let task = bench.project("Demo").await;
+    let element = bench.element(&task, "Level", None).await;
+    let device = bench.device(&task, None).await;
+    let sources = async || bench.projects.sources(&task.grant(), element).await;
+    let times = async || -> Vec<_> {
+        let found = sources().await.unwrap().unwrap();
+        found
+            .iter()
+            .map(|source| (source.from, source.to))
+            .collect()
+    };
+    assert_eq!(times().await, []);
+    let new = new(element, device, 0, None);
+    let made = bench.projects.create_deployment(&task.grant(), new).await;
+    assert_eq!(times().await, [(at(0), None)]);
+    let id = made.unwrap().id;
+    let ended = bench
+        .projects
+        .end_deployment(&task.grant(), id, at(100))
+        .await;
+    ended.unwrap();
+    for _ in 0..2 {
+        assert_eq!(times().await, [(at(0), Some(at(100)))]);
+    }
+    // Other elements by the way of many, this one remembered.
+    let mut elements = vec![element];
+    for number in 0..6 {
+        elements.push(bench.element(&task, &format!("{number}"), None).await);
+    }
+    for _ in 0..2 {
+        let all = bench.projects.sources_of(&task.grant(), &elements).await;
+        let counts: Vec<_> = all
+            .unwrap()
+            .into_iter()
+            .map(|sources| sources.unwrap().len())
+            .collect();
+        assert_eq!(counts, [1, 0, 0, 0, 0, 0, 0]);
+    }
+    let project = task.grant::<Read>().project();
+    bench.keys.erase_project(project).await.unwrap();
+    assert!(matches!(sources().await, Err(ProjectsError::NoProject)));
 }

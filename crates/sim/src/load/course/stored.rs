@@ -3,29 +3,28 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use crate::load::fleet::Instance;
+use crate::load::fleet::{Device, Instance};
 use crate::load::http::Asker;
 use crate::load::journal::table;
 use crate::load::process::settled;
-use crate::load::questions::{self, Answers, Elements, MONDAY_US, Size, ask, points};
+use crate::load::questions::{self, Answers, Elements, Size, ask, points};
 use crate::load::report::percentile;
 use crate::load::size::{Tiers, tiers};
 use crate::load::traffic::{Rate, Sender, announce, deliver, journals};
-use crate::load::walk::{CHANNELS, DAY_US, MINUTE_US};
+use crate::load::walk::{CHANNELS, DAY_US, MINUTE_US, Station};
 
 /// Records of a batch.
-const RECORDS: usize = 60;
+pub(super) const RECORDS: usize = 60;
 /// Records of a batch of the long history, which is about reading.
 const RECORDS_LONG: usize = 1_440;
 /// How long compaction may take.
 const PATIENCE: Duration = Duration::from_secs(1_800);
-const EPOCH: u64 = 1;
+pub(super) const EPOCH: u64 = 1;
 /// Buckets of the question about growth.
 const GROWTH: usize = 400;
-const MILLION_MINUTES: i64 = 1_051_200;
 
 /// What was found.
 pub(super) struct Stored {
@@ -49,8 +48,8 @@ pub(super) async fn run(folder: &Path, size: &Size) -> Result<Stored> {
     let mut instance = Instance::start(&folder.join("ours")).await?;
     let project = instance.project("Weather").await?;
     let stations = size.stations();
-    let devices = instance.enrol(project, stations.len() + 1).await?;
-    let (long, fleet) = devices.split_last().context("devices")?;
+    let devices = instance.enrol(project, stations.len() + 2).await?;
+    let (fleet, alone) = devices.split_at(stations.len());
     announce(instance.mqtt(), fleet, &table(EPOCH, CHANNELS, MINUTE_US)?).await?;
     let senders: Vec<Sender> = fleet.iter().map(Sender::from).collect();
     let journals_of_all = journals(stations, EPOCH, CHANNELS, RECORDS).await?;
@@ -80,34 +79,14 @@ pub(super) async fn run(folder: &Path, size: &Size) -> Result<Stored> {
     let answers = ask(&mut asker, &questions, size).await?;
 
     eprintln!("bench: {} years of one element", size.years);
-    let history = size.long();
-    let journal = journals(vec![history], EPOCH, 1, RECORDS_LONG).await?;
-    let alone = std::slice::from_ref(long);
-    announce(instance.mqtt(), alone, &table(EPOCH, 1, MINUTE_US)?).await?;
-    deliver(
-        instance.process()?,
-        instance.mqtt(),
-        &[Sender::from(long)],
-        &journal,
-    )
-    .await?;
+    for (device, station) in alone.iter().zip([size.long(), size.fast()]) {
+        deliver_alone(&instance, device, station).await?;
+    }
     instance.stop().await?;
     compact(&mut instance).await?;
     let mut asker = instance.reader(project).await?;
     let elements = Elements::read(&mut asker, &id, &ids).await?;
-    let element = elements.of(history.number, 0)?;
-    let since = |from_us: i64, buckets: usize| {
-        points(
-            &id,
-            element,
-            from_us,
-            MONDAY_US,
-            &format!("buckets={buckets}"),
-        )
-    };
-    let million = since(MONDAY_US - MILLION_MINUTES * MINUTE_US, 1_200);
-    let one_year = since(MONDAY_US - 365 * DAY_US, GROWTH);
-    let decade = since(history.start_us, GROWTH);
+    let [million, one_year, decade] = histories(&id, &elements, size)?.map(|(_, path)| path);
     let mut buckets = [0; 3];
     for (slot, path) in buckets.iter_mut().zip([&million, &one_year, &decade]) {
         *slot = count(&mut asker, path).await?;
@@ -139,8 +118,42 @@ pub(super) async fn run(folder: &Path, size: &Size) -> Result<Stored> {
     })
 }
 
+/// The questions about the long histories: a million points that no roll-up stands for, one year, and all years in as
+/// many buckets.
+pub(super) fn histories(
+    project: &str,
+    elements: &Elements,
+    size: &Size,
+) -> Result<[(&'static str, String); 3]> {
+    let since = |station: Station, from_us: i64, buckets: usize| -> Result<String> {
+        let element = elements.of(station.number, 0)?;
+        let how = format!("buckets={buckets}");
+        Ok(points(project, element, from_us, station.end_us(), &how))
+    };
+    let (fast, long) = (size.fast(), size.long());
+    Ok([
+        ("a million points", since(fast, fast.start_us, 1_200)?),
+        ("a year", since(long, long.end_us() - 365 * DAY_US, GROWTH)?),
+        ("all years", since(long, long.start_us, GROWTH)?),
+    ])
+}
+
+/// Sends all that a device of one channel has.
+pub(super) async fn deliver_alone(
+    instance: &Instance,
+    device: &Device,
+    station: Station,
+) -> Result<()> {
+    let table = table(EPOCH, 1, station.step_us)?;
+    announce(instance.mqtt(), std::slice::from_ref(device), &table).await?;
+    let journal = journals(vec![station], EPOCH, 1, RECORDS_LONG).await?;
+    let sender = [Sender::from(device)];
+    deliver(instance.process()?, instance.mqtt(), &sender, &journal).await?;
+    Ok(())
+}
+
 /// Starts the server, which compacts what is closed, and waits until it rests.
-async fn compact(instance: &mut Instance) -> Result<()> {
+pub(super) async fn compact(instance: &mut Instance) -> Result<()> {
     instance.resume().await?;
     let rests = settled(instance.process()?, PATIENCE).await?;
     ensure!(

@@ -139,7 +139,7 @@ pub(super) async fn run(folder: &Path, size: &Size) -> Result<Traffic> {
             Err(error) => mosquitto = Err(super::excuse(mosquitto::PROGRAM, &error)),
         }
     }
-    let like_ours = Authority::make(&folder.join("certificates-p384"), Curve::P384)?;
+    let like_ours = Authority::make(&folder.join("certificates-like-ours"), Curve::LikeOurs)?;
     let bare = Bare::start(&authority).await?;
     let bare_like_ours = Bare::start(&like_ours).await?;
     let clients: Vec<TlsConnector> = ours

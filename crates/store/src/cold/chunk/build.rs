@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use fieldkeep_protocol::batch::Cell;
 
-use super::{MAGIC, Origin, Place, State, Unread};
-use crate::cold::bytes::{put_block, put_int, put_uint};
+use super::{MAGIC, Origin, Place, State, Unread, Version, states};
+use crate::cold::bytes::{put_block, put_int, put_name, put_uint};
 use crate::cold::{CHUNK_ROWS, decimal, numbers};
 use crate::gaps::GapReason;
 
@@ -196,6 +196,7 @@ impl Sorted {
         let segments = self.segments();
         let times = numbers::pack(&self.times);
         let mut head = MAGIC.to_vec();
+        head.push(Version::Two as u8);
         put_uint(&mut head, self.times.len() as u64);
         put_uint(&mut head, self.origins.len() as u64);
         for origin in &self.origins {
@@ -223,18 +224,33 @@ impl Sorted {
             );
             head.push(u8::from(unread.reason == GapReason::Held));
         }
+        let places = || {
+            self.channels
+                .iter()
+                .flat_map(|channel| channel.places.values())
+        };
+        let mut intervals: Vec<u64> = places().map(|place| place.interval_us).collect();
+        intervals.sort_unstable();
+        intervals.dedup();
+        put_uint(&mut head, intervals.len() as u64);
+        for interval in &intervals {
+            put_uint(&mut head, *interval);
+        }
         put_uint(&mut head, self.channels.len() as u64);
         let mut blocks = segments.bytes;
         blocks.extend_from_slice(&times);
+        let mut before = "";
         for channel in &self.channels {
-            let states = pack_states(&channel.states);
+            let states = states::write(&channel.states);
             let values = decimal::pack(&channel.values);
-            put_block(&mut head, channel.name.as_bytes());
+            put_name(&mut head, before, &channel.name);
+            before = &channel.name;
             put_uint(&mut head, channel.places.len() as u64);
             for (origin, place) in &channel.places {
                 put_uint(&mut head, (*origin).into());
                 put_uint(&mut head, place.channel.into());
-                put_uint(&mut head, place.interval_us);
+                let interval = intervals.partition_point(|known| *known < place.interval_us);
+                put_uint(&mut head, interval as u64);
             }
             put_uint(&mut head, channel.values.len() as u64);
             put_uint(&mut head, states.len() as u64);
@@ -329,21 +345,4 @@ fn runs(cells: &[(u32, State, f64)], rows: usize) -> Vec<(State, usize)> {
     }
     push(State::Nothing, rows.saturating_sub(next));
     runs
-}
-
-fn pack_states(states: &[(State, usize)]) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_uint(&mut out, states.len() as u64);
-    let every = |offset: usize| states.iter().skip(offset).step_by(2);
-    let codes = [0, 1].map(|offset| every(offset).map(|(state, _)| state.code()).collect());
-    let lengths = [0, 1].map(|offset| {
-        every(offset)
-            .map(|(_, length)| i64::try_from(*length).unwrap_or(i64::MAX))
-            .collect()
-    });
-    for column in codes.iter().chain(&lengths) {
-        let column: &Vec<i64> = column;
-        put_block(&mut out, &numbers::pack(column));
-    }
-    out
 }

@@ -90,9 +90,11 @@ pub(crate) fn fold(
             },
         );
     }
+    // Between the values of one run there is no gap to explain.
     let mut absent: Vec<(GapReason, Run)> = absent
         .iter()
         .flat_map(|(reason, runs)| runs.iter().map(|run| (*reason, *run)))
+        .filter(|(_, run)| !valued.holds(run))
         .collect();
     absent.sort_by_key(|(reason, run)| (*reason, run.from, run.to));
     Some(Series {

@@ -5,6 +5,7 @@ use fieldkeep_protocol::{Flag, Reason};
 use proptest::prelude::*;
 
 use super::*;
+use crate::cold::chunk::State;
 use crate::cold::{Length, Unread};
 use crate::gaps::GapReason;
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::cold::rollup::fold;
 use crate::cold::{CHUNK_ROWS, Length, Level};
 
-fn samples() -> [Vec<u8>; 2] {
+fn samples() -> [Vec<u8>; 4] {
     let sorted = build(&[sensors(MONDAY, 700, 1)]);
     let window = Length::Week.around(MONDAY);
     let series = sorted.channels.iter().filter_map(|channel| {
@@ -20,7 +20,14 @@ fn samples() -> [Vec<u8>; 2] {
     });
     let from = Level::Hour.row(MONDAY).from;
     let rollup = Rollup::replace(Level::Hour, from, None, window, series);
-    [sorted.encode(), rollup]
+    let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/cold/tests/golden");
+    let old = |name| super::golden::read_hex(&golden.join(name));
+    [
+        sorted.encode(),
+        rollup,
+        old("chunk-v1.hex"),
+        old("rollup-v1.hex"),
+    ]
 }
 
 #[test]
@@ -57,7 +64,7 @@ fn more_rows_than_a_chunk_may_have_are_refused() {
 proptest! {
     #[test]
     fn nothing_that_follows_a_good_beginning_does_harm(
-        which in 0_usize..2,
+        which in 0_usize..4,
         keep in any::<prop::sample::Index>(),
         tail in prop::collection::vec(any::<u8>(), 0..600),
     ) {
@@ -69,7 +76,7 @@ proptest! {
 
     #[test]
     fn nothing_between_does_harm(
-        which in 0_usize..2,
+        which in 0_usize..4,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..24),
     ) {
         let mut bytes = samples()[which].clone();

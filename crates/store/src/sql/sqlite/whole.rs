@@ -4,7 +4,7 @@
 //! writer.
 
 use futures_util::TryStreamExt as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, SqlSafeStr as _};
 use tokio::sync::mpsc;
 
@@ -26,7 +26,7 @@ pub(in crate::sql) struct Reading {
 
 impl Sqlite {
     pub(in crate::sql) async fn reading(&self) -> Result<Reading, SqlError> {
-        let options = SqliteConnectOptions::clone(&self.readers.connect_options());
+        let options = self.readers.options();
         let mut connection = options.connect().await.map_err(classify)?;
         // The first read after BEGIN is what fixes the instant.
         for sql in ["BEGIN", "SELECT count(*) FROM sqlite_schema"] {

@@ -9,8 +9,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::kit::{Draft, Server, dial, uri};
 use crate::ingest::tests::client::{Client, Got};
-use crate::pki::State;
-use crate::pki::tests::{Bench, private_key};
+use crate::pki::tests::{Bench, HERE, chain, csr, peer, private_key};
+use crate::pki::{Fault, Refused, State};
 
 /// A ClientHello that offers TLS 1.2 and nothing newer: no supported_versions extension.
 fn tls12_hello() -> Vec<u8> {
@@ -224,25 +224,13 @@ fn known_key(key: &KeyPair) -> KeyPair {
 #[tokio::test]
 async fn bad_certificates_do_not_pass_the_handshake() {
     let server = Server::start().await;
-    for (reason, identity) in bad_chains(&server.station.bench).await {
-        let connector = server.client(Some(identity));
-        // Refusals are logged at a bounded rate.
-        server.station.bench.hands.advance(Duration::from_secs(1));
-        server.log.take();
-        assert_eq!(
-            server.first_read(&connector).await,
-            Got::End,
-            "{reason} on mqtt"
-        );
-        logged(&server, reason);
-        // Optional is not lenient: a certificate that is sent must be good.
-        assert_eq!(
-            server.request(&connector, "/device/1/renew").await,
-            "",
-            "{reason} on device"
-        );
-        logged(&server, reason);
-    }
+    refuses_bad_chains(&server).await;
+    // Once more, now that the issuing authority and a leaf are proved and need no path to the root.
+    let good = server.station.bench.enrol("good").await;
+    let connector = server.device_client(&good);
+    assert_eq!(server.first_read(&connector).await, Got::Connack(0));
+    refuses_bad_chains(&server).await;
+    assert_eq!(server.first_read(&connector).await, Got::Connack(0));
     // Keys that TLS itself cannot use here count as none.
     let device = server.station.bench.enrol("ed").await.device;
     let now_s = server.station.bench.clock.now().as_micros() / 1_000_000;
@@ -257,6 +245,74 @@ async fn bad_certificates_do_not_pass_the_handshake() {
         Got::End
     );
     logged(&server, "certificate_missing");
+}
+
+async fn refuses_bad_chains(server: &Server) {
+    for (reason, identity) in bad_chains(&server.station.bench).await {
+        let connector = server.client(Some(identity));
+        // Refusals are logged at a bounded rate.
+        server.station.bench.hands.advance(Duration::from_secs(1));
+        server.log.take();
+        assert_eq!(
+            server.first_read(&connector).await,
+            Got::End,
+            "{reason} on mqtt"
+        );
+        logged(server, reason);
+        // Optional is not lenient: a certificate that is sent must be good.
+        assert_eq!(
+            server.request(&connector, "/device/1/renew").await,
+            "",
+            "{reason} on device"
+        );
+        logged(server, reason);
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_was_proved_outlives_its_authority() {
+    let bench = Bench::new().await;
+    let device = bench.enrol("a").await.device;
+    let now_s = bench.clock.now().as_micros() / 1_000_000;
+    let years = Duration::from_secs(5 * 365 * 86_400);
+    let draft = || Draft::new(device, now_s).with(|params| params.not_after += years);
+    let signed = |draft: Draft| peer(draft.signed(&bench.issuer(), &[bench.issuing()]).0);
+    let (known, other) = (signed(draft()), signed(draft()));
+    for _ in 0..2 {
+        let refused = bench.pki.authenticate(&known).await.unwrap_err();
+        assert!(matches!(refused, Refused::Unknown { .. }), "{refused:?}");
+    }
+    bench.hands.advance(Duration::from_secs(731 * 86_400));
+    // The leaf that was seen before, and one that only its authority was seen of.
+    for peer in [known, other] {
+        let refused = bench.pki.authenticate(&peer).await.unwrap_err();
+        assert!(
+            matches!(refused, Refused::Certificate(Fault::Chain(_))),
+            "{refused:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_new_authority_of_another_process_is_believed_by_its_path_to_the_root() {
+    let bench = Bench::new().await;
+    let older = bench.enrol("older").await;
+    assert!(bench.pki.authenticate(&older.peer()).await.is_ok());
+    bench.hands.advance(Duration::from_secs(600 * 86_400));
+    let beside = bench.beside().await;
+    let code = bench.claim("newer").await;
+    let key = KeyPair::generate().unwrap();
+    let enrolled = beside.enrol(HERE, &code, &csr(&key)).await.unwrap();
+    let newer = chain(&enrolled.certificate);
+    assert_ne!(newer[1], older.chain[1]);
+    for _ in 0..2 {
+        let session = bench.pki.authenticate(&peer(newer.clone())).await.unwrap();
+        assert_eq!(session.device(), enrolled.device);
+    }
+    // Alone it leads nowhere here: this process has not read of its authority.
+    let alone = peer(newer[..1].to_vec());
+    let refused = bench.pki.authenticate(&alone).await;
+    assert!(matches!(refused, Err(Refused::Certificate(_))));
 }
 
 #[tokio::test]
