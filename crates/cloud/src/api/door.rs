@@ -107,6 +107,8 @@ pub struct Row {
     pub(super) summary: &'static str,
     pub(super) operation: String,
     pub(super) documented: bool,
+    /// Whether it changes nothing although it is no GET.
+    pub(super) reads: bool,
     pub(super) sketch: fn(&mut Sketch),
     serve: Arc<dyn Fn(App, Incoming) -> Served + Send + Sync>,
 }
@@ -125,6 +127,7 @@ where
         summary,
         operation: operation_id(std::any::type_name::<H>()),
         documented: true,
+        reads: false,
         sketch: H::sketch,
         serve: Arc::new(move |app, incoming| {
             let handler = handler.clone();
@@ -187,6 +190,14 @@ impl Row {
         format!("{} {}", self.method, self.path)
     }
 
+    /// A row that changes nothing although it is no GET: what it reads by is too secret for an address, or it only gives
+    /// out a challenge.
+    #[must_use]
+    pub(super) fn reading(mut self) -> Self {
+        self.reads = true;
+        self
+    }
+
     /// What it asks of whoever knocks.
     #[must_use]
     pub const fn needs(&self) -> Needs {
@@ -239,7 +250,11 @@ async fn enter(app: App, mut request: Request, rows: Arc<[Row]>) -> Response {
         return wrong_method(&app, request, &rows).await;
     };
     let (parts, body) = request.into_parts();
-    Notice::of(&parts.extensions).route(row.name(), &path);
+    let notice = Notice::of(&parts.extensions);
+    notice.route(row.name(), &path);
+    if row.reads {
+        notice.reading();
+    }
     let head = Head { parts, path };
     (row.serve)(app, Incoming { head, body }).await
 }
