@@ -23,6 +23,10 @@ pub const MIGRATIONS: &[Migration] = &[
         number: 2,
         sql: include_str!("../migrations/catalogue/0002_retention.sql"),
     },
+    Migration {
+        number: 7,
+        sql: include_str!("../migrations/catalogue/0007_units_and_repeats.sql"),
+    },
 ];
 
 /// The open catalogue. Cheap to clone; all clones share its connections.

@@ -11,6 +11,7 @@ mod elements;
 mod locations;
 mod retention;
 mod text;
+mod units;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub use elements::{Element, ElementChange, ElementKind, NewElement, ValueKind};
 pub use locations::{Location, LocationChange, NewLocation, Place};
 pub use retention::{Hold, Keeping, Policy, ProjectRetention, Retention};
 pub use text::Invalid;
+pub use units::{NewUnit, Scaling, UnitChange, UnitMode};
 
 /// Why something about a project was refused or failed.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@ mod clocks;
 mod cold;
 mod expiry;
 mod live;
+mod scale;
 mod table;
 mod width;
 
@@ -215,7 +216,8 @@ impl Series {
         limit: usize,
     ) -> Result<Page, SeriesError> {
         let sources = self.sources(grant, element).await?;
-        let page = self.page(grant, &sources, range, after, limit).await?;
+        let mut page = self.page(grant, &sources, range, after, limit).await?;
+        self.scale_points(grant, element, &mut page.points).await?;
         Ok(Page {
             gaps: self.past(page.gaps),
             ..page
@@ -233,10 +235,11 @@ impl Series {
         place: (Option<Position>, usize),
     ) -> Result<Page, SeriesError> {
         let sources = self.sources(grant, element).await?;
-        let page = self
+        let mut page = self
             .store
             .scan_known(grant.project(), &sources, range, known_at, place)
             .await?;
+        self.scale_points(grant, element, &mut page.points).await?;
         Ok(Page {
             gaps: self.past(page.gaps),
             ..page
@@ -323,12 +326,26 @@ impl Series {
         few: usize,
     ) -> Result<(i64, Vec<Outline>), SeriesError> {
         let sources = self.sources_of(grant, elements).await?;
+        let scalings = self.scalings(grant, elements).await?;
         let sources: Vec<&[Source]> = sources.iter().map(Vec::as_slice).collect();
         let width_us = width::bucket_width_us(range.from.as_micros(), range.to.as_micros(), wanted);
-        let outlines = self
+        let mut outlines = self
             .store
             .outlines(grant.project(), &sources, range, width_us, few)
             .await?;
+        for (outline, of) in outlines.iter_mut().zip(sources.into_iter().zip(&scalings)) {
+            if of.1.is_plain() {
+                continue;
+            }
+            match &mut outline.few {
+                Some(page) => scale::points(of.1, &mut page.points),
+                None => {
+                    let buckets = &mut outline.buckets.buckets;
+                    self.rescale(grant.project(), of, (range, width_us), buckets)
+                        .await?;
+                }
+            }
+        }
         Ok((width_us, outlines))
     }
 
@@ -349,8 +366,12 @@ impl Series {
         elements: &[ElementId],
     ) -> Result<Vec<Option<Point>>, SeriesError> {
         let mut newest = Vec::with_capacity(elements.len());
-        for sources in self.sources_of(grant, elements).await? {
-            newest.push(self.store.latest(grant.project(), &sources).await?);
+        let sources = self.sources_of(grant, elements).await?;
+        let scalings = self.scalings(grant, elements).await?;
+        for (sources, scaling) in sources.iter().zip(&scalings) {
+            let mut point = self.store.latest(grant.project(), sources).await?;
+            scale::points(scaling, point.as_mut_slice());
+            newest.push(point);
         }
         Ok(newest)
     }
@@ -394,6 +415,18 @@ impl Series {
     ) -> Result<Totals, SeriesError> {
         let origin = self.reached(grant, device).await?;
         Ok(self.store.totals(origin).await?)
+    }
+
+    async fn scale_points(
+        &self,
+        grant: &Grant<'_, Read>,
+        element: ElementId,
+        points: &mut [Point],
+    ) -> Result<(), SeriesError> {
+        for scaling in self.scalings(grant, &[element]).await? {
+            scale::points(&scaling, points);
+        }
+        Ok(())
     }
 
     /// The store may end a page early; this one ends at the limit or with the range.

@@ -23,8 +23,10 @@
 
 mod answer;
 mod argument;
+mod conditional;
 mod credential;
 mod key;
+mod repeat;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -42,14 +44,16 @@ use utoipa::openapi::path::Parameter;
 use utoipa::openapi::request_body::RequestBody;
 
 pub use answer::{Answer, Created, Either, Empty, Forms, Json, Raw, RawKind, SetCookie};
-pub(super) use argument::nullable;
 pub use argument::{
     Argument, At, AtProposal, BODY_MAX, Body, Given, Headers, Holds, Params, Query, QueryParam,
     Rest, Source,
 };
+pub(super) use argument::{nullable, present};
+pub(super) use conditional::IF_MATCH_SAYS;
 pub(super) use credential::{clear_cookie, session_cookie};
 pub(super) use key::denied;
 pub use key::{Key, Needs};
+pub(super) use repeat::{KEY_PATTERN, REPEAT_KEY, Running};
 
 use super::App;
 use super::problem::{Code, Problem};
@@ -85,6 +89,7 @@ pub struct Sketch {
 }
 
 type Served = Pin<Box<dyn Future<Output = Response> + Send>>;
+type Admitted<'r> = Pin<Box<dyn Future<Output = Result<(), Problem>> + Send + 'r>>;
 
 /// One route: the only way into this front door.
 #[derive(Clone)]
@@ -96,7 +101,18 @@ pub struct Row {
     pub(super) operation: String,
     pub(super) documented: bool,
     pub(super) sketch: fn(&mut Sketch),
+    /// Whether it answers with what it made.
+    pub(super) creates: bool,
+    /// Whether its answer holds what is told once.
+    secret: bool,
+    /// Fields of its answer that change without anybody changing them.
+    moving: &'static [&'static str],
+    admit: for<'r> fn(&'r App, &'r Head) -> Admitted<'r>,
     serve: Arc<dyn Fn(App, Incoming) -> Served + Send + Sync>,
+}
+
+fn admit<'r, K: Key>(app: &'r App, head: &'r Head) -> Admitted<'r> {
+    Box::pin(async move { K::take(app, head).await.map(drop) })
 }
 
 /// An operation of the API.
@@ -113,6 +129,10 @@ where
         operation: operation_id(std::any::type_name::<H>()),
         documented: true,
         sketch: H::sketch,
+        creates: H::CREATES,
+        secret: false,
+        moving: &[],
+        admit: admit::<K>,
         serve: Arc::new(move |app, incoming| {
             let handler = handler.clone();
             Box::pin(async move { handler.serve(app, incoming).await })
@@ -137,6 +157,20 @@ impl Row {
     #[must_use]
     pub fn name(&self) -> String {
         format!("{} {}", self.method, self.path)
+    }
+
+    /// Says that the answer holds a secret that is told once, so that nothing keeps it.
+    #[must_use]
+    pub const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    /// Names the fields of the answer that change without anybody changing them: `If-Match` does not look at them.
+    #[must_use]
+    pub const fn moving(mut self, fields: &'static [&'static str]) -> Self {
+        self.moving = fields;
+        self
     }
 
     /// What it asks of whoever knocks.
@@ -181,7 +215,14 @@ async fn enter(app: App, mut request: Request, rows: Arc<[Row]>) -> Response {
     };
     let (parts, body) = request.into_parts();
     let head = Head { parts, path };
-    (row.serve)(app, Incoming { head, body }).await
+    let incoming = Incoming { head, body };
+    if row.method == Method::GET {
+        conditional::read(app, row, incoming).await
+    } else if row.creates && incoming.head.parts.headers.contains_key(REPEAT_KEY) {
+        repeat::once(app, row, incoming).await
+    } else {
+        conditional::change(app, &rows, row, incoming).await
+    }
 }
 
 /// Answers what is in no row: 401 without a good credential, 404 with one.
@@ -216,6 +257,9 @@ async fn refuse(app: &App, request: Request, code: Code) -> Response {
                `OperatorSession` or `Nobody`), the others arguments of the door, its result `Result<impl Answer, Problem>`"
 )]
 pub trait Handler<K, A>: Clone + Send + Sync + 'static {
+    /// Whether it answers with what it made.
+    const CREATES: bool;
+
     /// Takes the key, reads the arguments in order, runs.
     fn serve(self, app: App, incoming: Incoming) -> impl Future<Output = Response> + Send;
 
@@ -233,6 +277,8 @@ macro_rules! handler {
             K: Key,
             $($argument: Argument,)*
         {
+            const CREATES: bool = R::CREATES;
+
             #[allow(clippy::allow_attributes, unused_mut, reason = "without arguments nothing is taken out")]
             async fn serve(self, app: App, mut incoming: Incoming) -> Response {
                 let key = match K::take(&app, &incoming.head).await {
