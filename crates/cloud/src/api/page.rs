@@ -325,7 +325,9 @@ mod tests {
         assert_eq!(seen, rows);
     }
 
-    fn face(row: &(&'static str, u8)) -> Face<'static> {
+    type Row = (&'static str, u8);
+
+    fn face(row: &Row) -> Face<'_> {
         Face {
             id: [row.1; 16],
             name: row.0,
@@ -335,7 +337,7 @@ mod tests {
 
     #[test]
     fn lists_are_sorted_and_searched_page_by_page() {
-        let rows: Vec<(&str, u8)> = vec![("b", 0), ("Ab", 1), ("c", 2), ("ab", 3), ("abc", 4)];
+        let rows: Vec<Row> = vec![("b", 0), ("Ab", 1), ("c", 2), ("ab", 3), ("abc", 4)];
         for (by_name, descending, search, expected) in [
             (false, false, None, vec![0, 1, 2, 3, 4]),
             (false, true, None, vec![4, 3, 2, 1, 0]),

@@ -2,10 +2,12 @@
 
 mod clocks;
 mod door;
+mod exact;
 mod matrix;
 mod measurements;
 mod retention;
 mod samples;
+mod surface;
 mod tables;
 mod tenants;
 mod world;

@@ -126,10 +126,12 @@ impl Scaling {
     }
 }
 
-const SELECT: &str = "SELECT element, number, rescale, unit_before, unit_after, factor_sealed, from_us, to_us,
+const SELECT: &str =
+    "SELECT element, number, rescale, unit_before, unit_after, factor_sealed, from_us, to_us,
         reason_sealed, changed_by, changed_us
     FROM unit_change WHERE project = $1 AND element = $2 ORDER BY number";
-const SELECT_ALL: &str = "SELECT element, number, rescale, unit_before, unit_after, factor_sealed, from_us, to_us,
+const SELECT_ALL: &str =
+    "SELECT element, number, rescale, unit_before, unit_after, factor_sealed, from_us, to_us,
         reason_sealed, changed_by, changed_us
     FROM unit_change WHERE project = $1 ORDER BY element, number";
 

@@ -44,7 +44,10 @@ impl Series {
             let mut from = part.from;
             for to in edges.into_iter().chain([part.to]) {
                 let piece = TimeRange { from, to };
-                let read = self.store.buckets(project, sources, piece, width_us).await?;
+                let read = self
+                    .store
+                    .buckets(project, sources, piece, width_us)
+                    .await?;
                 for found in read.buckets {
                     let found = converted(found, scaling, from);
                     whole = Some(whole.map_or(found, |whole| joined(whole, found)));
@@ -83,7 +86,10 @@ fn converted(bucket: Bucket, scaling: &Scaling, at: Timestamp) -> Bucket {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of points are far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of points are far below 2^53"
+)]
 fn joined(one: Bucket, other: Bucket) -> Bucket {
     let count = one.count + other.count;
     let share = other.count as f64 / count.max(1) as f64;

@@ -346,9 +346,10 @@ impl Given {
         }
     }
 
-    /// A cursor, where given.
+    /// A cursor, where given; an empty one stands for the beginning.
     pub fn cursor<T: DeserializeOwned>(&self, faults: &mut Faults) -> Option<T> {
-        let position = page::decode(self.text("cursor")?);
+        let text = self.text("cursor").filter(|text| !text.is_empty())?;
+        let position = page::decode(text);
         if position.is_none() {
             faults.add("cursor", "is not a cursor of this list");
         }

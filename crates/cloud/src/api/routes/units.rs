@@ -51,7 +51,11 @@ pub(super) struct UnitOrder {
     #[schema(value_type = Option<Time>)]
     to: Option<Option<Time>>,
     /// Why. It is kept with your name.
-    #[schema(min_length = 1, max_length = 1000, pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 1000,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     reason: String,
 }
 
@@ -128,7 +132,10 @@ fn mode(order: &UnitOrder) -> Result<UnitMode, Problem> {
                 ("to", order.to.is_some()),
             ] {
                 if !given {
-                    faults.add(field, "is missing: rescale needs a factor and a range, whose open ends are null");
+                    faults.add(
+                        field,
+                        "is missing: rescale needs a factor and a range, whose open ends are null",
+                    );
                 }
             }
             UnitMode::Rescale {
