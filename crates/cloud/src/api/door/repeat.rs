@@ -15,6 +15,7 @@ use bytes::Bytes;
 use fieldkeep_protocol::ProjectId;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
+use tracing::Instrument as _;
 
 use super::argument::collect;
 use super::{Incoming, Row, credential};
@@ -148,7 +149,7 @@ async fn attempt(app: App, row: &Row, incoming: Incoming) -> Result<Response, Pr
     let serve = Arc::clone(&row.serve);
     let secret = row.secret;
     // Of its own: a client that hangs up leaves no request half known.
-    let work = tokio::spawn(async move {
+    let work = async move {
         let incoming = Incoming {
             head,
             body: Body::from(body),
@@ -157,7 +158,8 @@ async fn attempt(app: App, row: &Row, incoming: Incoming) -> Result<Response, Pr
         let kept = keep(&app, &asked, response, secret).await;
         drop(turn);
         kept
-    });
+    };
+    let work = tokio::spawn(work.instrument(tracing::Span::current()));
     work.await
         .map_err(|error| Problem::internal("a request under a key broke off", &error))?
 }
