@@ -285,10 +285,10 @@ fn check(element: &Element, new: &NewUnit) -> Result<(), ProjectsError> {
             if element.value_kind != ValueKind::Number {
                 return Err(invalid("mode", Invalid::NoNumbers));
             }
-            if !(factor.abs() <= LARGEST && factor.abs() >= LARGEST.recip()) {
+            if !(LARGEST.recip()..=LARGEST).contains(&factor.abs()) {
                 return Err(invalid("factor", Invalid::Factor));
             }
-            if !(offset.abs() <= LARGEST) {
+            if !(0.0..=LARGEST).contains(&offset.abs()) {
                 return Err(invalid("offset", Invalid::Factor));
             }
             if let (Some(from), Some(to)) = (new.from, new.to)
