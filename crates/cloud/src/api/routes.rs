@@ -27,6 +27,7 @@ mod retention;
 mod service_accounts;
 mod tables;
 mod trail;
+mod units;
 
 use fieldkeep_protocol::LocationId;
 use http::Method;
@@ -155,7 +156,7 @@ fn signed_in() -> Vec<Row> {
 /// What a project consists of.
 fn described() -> Vec<Row> {
     vec![
-        door(GET, project!(""), projects::one, "A project"),
+        door(GET, project!(""), projects::one, "A project").moving(&["counts"]),
         door(PATCH, project!(""), projects::change, "Change a project"),
         door(GET, project!("/locations"), locations::list, "Locations"),
         door(
@@ -193,7 +194,8 @@ fn described() -> Vec<Row> {
             project!("/devices/{device}"),
             devices::one,
             "A device with its state",
-        ),
+        )
+        .moving(devices::MOVING),
         door(
             PATCH,
             project!("/devices/{device}"),
@@ -260,7 +262,8 @@ fn described() -> Vec<Row> {
             project!("/claims"),
             claims::create,
             "Make a claim: one device may enrol",
-        ),
+        )
+        .secret(),
         door(
             DELETE,
             project!("/claims/{claim}"),
@@ -284,12 +287,25 @@ fn described() -> Vec<Row> {
             project!("/elements/{element}"),
             elements::one,
             "An element with its latest value",
-        ),
+        )
+        .moving(&["latest"]),
         door(
             PATCH,
             project!("/elements/{element}"),
             elements::change,
             "Change an element",
+        ),
+        door(
+            GET,
+            project!("/elements/{element}/unit"),
+            units::list,
+            "The changes of an element's unit",
+        ),
+        door(
+            POST,
+            project!("/elements/{element}/unit"),
+            units::change,
+            "Change an element's unit: relabel, or rescale a range",
         ),
         door(
             GET,
@@ -310,6 +326,12 @@ fn described() -> Vec<Row> {
             "Let a channel feed an element",
         ),
         door(
+            GET,
+            project!("/deployments/{deployment}"),
+            deployments::one,
+            "A deployment",
+        ),
+        door(
             PATCH,
             project!("/deployments/{deployment}"),
             deployments::change,
@@ -322,7 +344,8 @@ fn described() -> Vec<Row> {
             project!("/keys"),
             people::create_key,
             "Make an API key",
-        ),
+        )
+        .secret(),
         door(
             DELETE,
             project!("/keys/{key}"),
