@@ -568,7 +568,8 @@ fn services() -> Vec<Row> {
             project!("/service-accounts/{account}/credentials"),
             service_accounts::add_credential,
             "Give a service account a secret or a public key",
-        ),
+        )
+        .secret(),
         door(
             DELETE,
             project!("/service-accounts/{account}/credentials/{credential}"),

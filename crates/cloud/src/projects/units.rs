@@ -10,8 +10,11 @@ use fieldkeep_protocol::{ElementId, ProjectId, Timestamp};
 
 use super::{Element, Invalid, Projects, ProjectsError, Thing, ValueKind, text};
 use crate::access::{Grant, Read, Write};
+use crate::clock::rfc3339;
 use crate::db::Row;
 use crate::keys::SealingKey;
+use crate::trail::Act;
+use serde_json::json;
 
 const FACTOR: &str = "unit_change.factor";
 const REASON: &str = "unit_change.reason";
@@ -199,6 +202,17 @@ impl Projects {
                 &[project.as_bytes().into(), id.as_bytes().into(), unit.into()],
             )
             .await?;
+        let entry = grant
+            .entry(Act::ElementChange)
+            .reason(Some(&reason))
+            .old(json!({ "unit": found.text(0)? }))
+            .new_value(json!({
+                "unit": unit,
+                "mode": if rescale { "rescale" } else { "relabel" },
+                "from": new.from.map(rfc3339::format),
+                "to": new.to.map(rfc3339::format),
+            }));
+        self.tell_element(&mut transaction, entry, &element).await?;
         transaction.commit().await?;
         tracing::info!(project.id = %project, by = %grant.actor(), element.id = %id, number, rescale, "unit changed");
         unit.clone_into(&mut element.unit);

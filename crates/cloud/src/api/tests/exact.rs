@@ -171,7 +171,7 @@ async fn a_secret_is_told_once_even_under_a_key() {
         (
             "POST",
             keys.as_str(),
-            Some(json!({ "name": "pump", "role": "viewer" })),
+            Some(json!({ "name": "pump", "role": "viewer", "expires": "never" })),
         )
     };
     let key = [("idempotency-key", "import-0001")];
@@ -206,7 +206,7 @@ async fn large_answers_come_in_fewer_bytes_and_secrets_never() {
     let make = (
         "POST",
         keys.as_str(),
-        Some(json!({ "name": name, "role": "viewer" })),
+        Some(json!({ "name": name, "role": "viewer", "expires": "never" })),
     );
     let (status, headers, _) = with(&world, ADMINISTRATOR, make, &likes).await;
     assert_eq!(status, 201);

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::samples::sample;
 use super::world::{Who, World, request};
 use crate::access::Role;
+use crate::api::door::Needs;
 use crate::api::table;
 
 const ADMINISTRATOR: Who = Who::Person(Role::Administrator);
@@ -226,7 +227,7 @@ async fn a_field_that_nobody_may_set_is_refused_by_name() {
             world.as_who(ADMINISTRATOR, &mut request).await;
             let response = world.send(request).await;
             let status = response.status().as_u16();
-            if status == 403 && name == "POST /api/v1/projects" {
+            if status == 403 && matches!(row.needs(), Needs::Operator) {
                 continue;
             }
             let bytes = response.into_body().collect().await.unwrap().to_bytes();
