@@ -6,12 +6,14 @@ import { createRoot } from 'react-dom/client';
 import './app.css';
 import { isStatus, Refused } from './api/problem';
 import { makeRouter } from './router';
+import { asksForProof } from './ui/Prove';
 import { startTheme } from './ui/theme';
 
 startTheme();
 
-/** A 401 while working means that the session ended: sign in, then come back. */
+/** A 401 while working means that the session ended: sign in, then come back. Being asked who one is does not. */
 function onError(error: unknown): void {
+  if (asksForProof(error)) return;
   if (isStatus(error, 401)) void router.navigate({ to: '/sign-in', search: { next: currentPage() } });
 }
 
@@ -21,7 +23,11 @@ function currentPage(): string | undefined {
 }
 
 const client = new QueryClient({
-  queryCache: new QueryCache({ onError }),
+  queryCache: new QueryCache({
+    onError: (error, query) => {
+      if (query.meta?.signsIn !== true) onError(error);
+    },
+  }),
   mutationCache: new MutationCache({
     onError: (error, _variables, _context, mutation) => {
       if (mutation.meta?.signsIn !== true) onError(error);

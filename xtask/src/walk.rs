@@ -74,7 +74,7 @@ fn browse(url: &str, link: &str) -> Result<()> {
     ensure!(!walks.is_empty(), "web/walk holds no *.test.mjs");
     let mut node = setup::node()?;
     node.current_dir(shell::root().join("web"))
-        .arg("--test")
+        .args(["--test", "--test-concurrency=1"])
         .args(walks)
         .env("FIELDKEEP_URL", url)
         .env("FIELDKEEP_LINK", link);

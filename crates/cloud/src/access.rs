@@ -1,4 +1,5 @@
-//! People, sessions, API keys, service accounts, memberships, roles and the grants that prove them.
+//! People, their factors and sessions, invitations, API keys, service accounts, memberships, roles, and grants that prove
+//! them.
 //!
 //! Every door asks here, and gets a key ([`Session`], [`SignedIn`], [`OperatorSession`]) or a [`Denied`]. A revoked key, an
 //! ended session or a changed role counts at the next question: what is remembered of API keys is used only while the
@@ -12,8 +13,10 @@ mod audit;
 mod compatibility;
 mod credentials;
 mod device_code;
+mod factor;
 mod grant;
 mod history;
+mod invitations;
 mod leaving;
 mod members;
 mod operators;
@@ -33,7 +36,7 @@ mod support;
 mod tests;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fieldkeep_protocol::{KeyId, ProjectId};
@@ -42,6 +45,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::db::{Db, Remembered, SqlError};
 use crate::keys::{Keys, KeysError, Unsealable};
+use crate::mail::Mail;
 use crate::trail::{Origin, Trail, TrailError};
 
 pub use api_keys::{ApiKey, NewApiKey};
@@ -49,10 +53,12 @@ pub use assertion::{Algorithm, Jwk, PublicKey};
 pub use audit::{Had, HadAccess};
 pub use credentials::{CredentialKind, NewCredential, ServiceCredential};
 pub use device_code::{Asking, DeviceCode, DeviceRefusal, PersonToken};
+pub use factor::{Enrolment, Factors, Passkey, PasskeyAnswer, PasskeyChallenge, Proof};
 pub use grant::{
-    Actor, Admin, Audit, Grant, Implies, Level, Locations, Nobody, OperatorGrant, OperatorSession,
-    Read, Session, SignedIn, Write,
+    Actor, Admin, Arrived, Arriving, Audit, Fresh, Grant, Held, Implies, Level, Locations, Nobody,
+    OperatorGrant, OperatorSession, Read, Session, SignedIn, Step, Write,
 };
+pub use invitations::{Invitation, NewInvitation, Offer};
 pub use leaving::{Fate, Hanging};
 pub use members::{Member, MemberChange, Membership};
 pub use password::PasswordFault;
@@ -60,7 +66,7 @@ pub use people::{Person, sound_name};
 pub use rates::Allowance;
 pub use roles::{Action, Role, Scopes, UnknownRole};
 pub use service::{NewServiceAccount, ServiceAccount, ServiceAccountChange};
-pub use sessions::Started;
+pub use sessions::{OwnSession, Started};
 pub use system::{System, SystemSession, Task, system};
 pub use tokens::{ClientProof, IssuedToken};
 
@@ -76,6 +82,15 @@ pub enum Denied {
     /// A member, whose role does not allow it.
     #[error("the caller's role does not allow this")]
     Forbidden,
+    /// A second factor is still to be shown.
+    #[error("the second factor is still to be shown")]
+    ShowFactor,
+    /// A second factor is still to be set up.
+    #[error("a second factor is still to be set up")]
+    SetUpFactor,
+    /// It is too long ago that they proved who they are.
+    #[error("who it is was proved too long ago")]
+    Stale,
     /// It could not be found out; so the door stays shut.
     #[error("access could not be checked")]
     Failed(#[from] Failure),
@@ -96,6 +111,9 @@ pub enum Failure {
     /// A password could not be hashed.
     #[error("a password could not be hashed: {0}")]
     Hashing(&'static str),
+    /// Mail failed.
+    #[error("a letter could not be queued")]
+    Mail(#[from] crate::mail::MailError),
     /// A stored value is none that this program writes.
     #[error("column {0} holds a value that this program does not know")]
     Unknown(&'static str),
@@ -116,6 +134,33 @@ pub enum AccessError {
     /// The link is unknown, used or too old.
     #[error("this link is not valid (any more): ask for a new one")]
     LinkRefused,
+    /// The code is wrong, used, or of another time.
+    #[error("this code is not right (any more)")]
+    WrongCode,
+    /// The passkey is unknown, or its answer does not count.
+    #[error("this passkey is not accepted")]
+    PasskeyRefused,
+    /// The address of this instance cannot carry passkeys.
+    #[error("passkeys need a host name, not an address of numbers: use an authenticator app")]
+    NoPasskeysHere,
+    /// There is no such factor, session or invitation.
+    #[error("there is no such thing")]
+    NotFound,
+    /// The last factor of somebody who must have one.
+    #[error("your role needs a second factor: set up another one first")]
+    LastFactor,
+    /// The last factor beside a short password.
+    #[error("your password is shorter than 15 characters: choose a longer one first")]
+    PasswordTooShortAlone,
+    /// There is an authenticator app already.
+    #[error("there is an authenticator app already: remove it first")]
+    TotpExists,
+    /// The invitation is for another e-mail address.
+    #[error("this invitation is for another e-mail address: sign in with that one")]
+    OtherPerson,
+    /// Somebody has this e-mail already.
+    #[error("this e-mail address has an account: sign in, then open the invitation again")]
+    HasAccount,
     /// The password does not satisfy the rules.
     #[error("the password is refused: {0}")]
     Password(#[from] PasswordFault),
@@ -256,6 +301,9 @@ struct Inner {
     trail: Trail,
     passwords: password::Hasher,
     throttle: throttle::Throttle,
+    ceremonies: factor::Ceremonies,
+    site: OnceLock<Site>,
+    mail: Mail,
     api_keys: Remembered<[u8; 32], Arc<api_keys::Known>>,
     api_keys_by_id: Remembered<(ProjectId, KeyId), Arc<api_keys::Known>>,
     /// Requests of keys and service accounts.
@@ -263,6 +311,13 @@ struct Inner {
     /// Proofs that failed, by client and by where they came from.
     attempts_client: rates::Rates,
     attempts_source: rates::Rates,
+}
+
+/// Where people find this instance.
+#[derive(Clone, Debug)]
+struct Site {
+    host: String,
+    authority: String,
 }
 
 /// API keys remembered at most, one or two hundred bytes each.
@@ -281,6 +336,7 @@ impl Access {
         rules: &config::Sessions,
     ) -> Result<Self, Failure> {
         let throttle = throttle::Throttle::new(clock.clone(), rules);
+        let mail = Mail::new(db.clone(), keys.clone(), clock.clone());
         let trail = Trail::new(db.clone(), keys.clone(), clock.clone());
         Ok(Self(Arc::new(Inner {
             db,
@@ -290,6 +346,9 @@ impl Access {
             trail,
             passwords: password::Hasher::start().await?,
             throttle,
+            ceremonies: factor::Ceremonies::default(),
+            site: OnceLock::new(),
+            mail,
             api_keys: Remembered::new(REMEMBERED),
             api_keys_by_id: Remembered::new(REMEMBERED),
             requests: rates::Rates::new(rules.key_requests_per_minute, Duration::from_secs(60)),
@@ -303,20 +362,75 @@ impl Access {
         &self.0.trail
     }
 
+    /// Tells under which host name, and at which `host:port`, people reach this instance. Only the first counts.
+    pub fn announce(&self, host: &str, authority: &str) {
+        let site = Site {
+            host: host.to_lowercase(),
+            authority: authority.to_lowercase(),
+        };
+        if self.0.site.set(site).is_err() {
+            tracing::debug!("the address of this instance is known already");
+        }
+    }
+
+    /// An address inside the web app with a token behind it; None while nobody has told where that is.
+    pub fn app_link(&self, page: &str, token: &str) -> Option<String> {
+        let site = self.0.site.get()?;
+        Some(format!("https://{}/app/{page}#{token}", site.authority))
+    }
+
+    /// The mail of this instance.
+    pub fn mail(&self) -> &Mail {
+        &self.0.mail
+    }
+
     /// The session cookie's name, which differs between installations on one host.
     pub fn cookie_name(&self) -> String {
         format!("__Host-fk-{}", self.0.keys.instance_id().short())
     }
 
-    /// Who shows this credential, in the request from `origin`.
+    /// Who shows this credential, in the request from `origin`, once nothing is left to show.
     ///
     /// # Errors
-    /// [`Denied::Unauthenticated`] alike for unknown, expired, revoked and malformed ones.
+    /// [`Denied::Unauthenticated`] alike for unknown, expired, revoked and malformed ones; [`Denied::ShowFactor`] and
+    /// [`Denied::SetUpFactor`] while a step is left.
     pub async fn actor(
         &self,
         credential: &Credential,
         origin: &Origin,
     ) -> Result<SignedIn, Denied> {
+        self.holder(credential, origin).await.and_then(finished)
+    }
+
+    /// Who shows this credential, whatever is left to show.
+    ///
+    /// # Errors
+    /// As [`actor`](Self::actor), but for the steps.
+    pub async fn arriving(
+        &self,
+        credential: &Credential,
+        origin: &Origin,
+    ) -> Result<Arriving, Denied> {
+        self.holder(credential, origin).await.map(Arriving)
+    }
+
+    /// Who shows this credential, once they have shown every factor that they have.
+    ///
+    /// # Errors
+    /// As [`actor`](Self::actor), but for [`Denied::SetUpFactor`].
+    pub async fn arrived(
+        &self,
+        credential: &Credential,
+        origin: &Origin,
+    ) -> Result<Arrived, Denied> {
+        let who = self.holder(credential, origin).await?;
+        match who.step() {
+            Step::ShowFactor => Err(Denied::ShowFactor),
+            Step::SetUpFactor | Step::Done => Ok(Arrived(who)),
+        }
+    }
+
+    async fn holder(&self, credential: &Credential, origin: &Origin) -> Result<SignedIn, Denied> {
         match credential {
             Credential::Cookie(token) => self.session_holder(token, origin).await,
             Credential::Bearer(secret) if secret.starts_with(tokens::TOKEN_MARK) => {
@@ -327,6 +441,18 @@ impl Access {
                 self.person_token_holder(secret, origin).await
             }
             Credential::Bearer(secret) => self.api_key_holder(secret, origin).await,
+        }
+    }
+
+    /// The same key, for what needs its holder to have proved within ten minutes who they are.
+    ///
+    /// # Errors
+    /// [`Denied::Stale`] when that is longer ago.
+    pub fn fresh<K: Held>(&self, key: K) -> Result<Fresh<K>, Denied> {
+        if self.is_fresh(key.signed_in()) {
+            Ok(Fresh::new(key))
+        } else {
+            Err(Denied::Stale)
         }
     }
 
@@ -373,7 +499,7 @@ impl Access {
     pub async fn still_valid<L: Level>(&self, session: &Session<L>) -> Result<(), Denied> {
         // What others remember of the catalogue is as of a question like this one.
         self.0.db.state().await?;
-        let who = self.refreshed(session.signed_in()).await?;
+        let who = finished(self.refreshed(session.signed_in()).await?)?;
         let standing = self
             .standing(&who, session.project())
             .await?
@@ -383,5 +509,13 @@ impl Access {
         } else {
             Err(Denied::Forbidden)
         }
+    }
+}
+
+fn finished(who: SignedIn) -> Result<SignedIn, Denied> {
+    match who.step() {
+        Step::Done => Ok(who),
+        Step::ShowFactor => Err(Denied::ShowFactor),
+        Step::SetUpFactor => Err(Denied::SetUpFactor),
     }
 }

@@ -42,6 +42,8 @@ pub struct Config {
     pub space: Space,
     /// The daily backup.
     pub backup: Backup,
+    /// The mail server; None for none.
+    pub mail: Option<Mail>,
 }
 
 /// Room on the disk.
@@ -81,6 +83,35 @@ pub struct Sessions {
     pub attempt_every_s: u32,
     /// Requests a minute of each API key and service account.
     pub key_requests_per_minute: u32,
+    /// Whether operators and administrators may do without a second factor. No key of the file: only the demo, whose
+    /// data are made up, sets it.
+    pub second_factor_optional: bool,
+}
+
+/// The mail server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// Its host name, which its certificate must have.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How TLS begins.
+    pub tls: MailTls,
+    /// From whom letters are.
+    pub from: String,
+    /// The user, and the file with the password; None without a login.
+    pub login: Option<(String, PathBuf)>,
+    /// The roots that the server's certificate must lead to; None for the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// How TLS begins on the way to the mail server. There is no way without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailTls {
+    /// At once (port 465).
+    Implicit,
+    /// By the command STARTTLS, and not a word before (port 587).
+    StartTls,
 }
 
 /// The daily backup.
@@ -108,6 +139,7 @@ impl Default for Config {
             sessions: Sessions::default(),
             space: Space::default(),
             backup: Backup::default(),
+            mail: None,
         }
     }
 }
@@ -120,6 +152,7 @@ impl Default for Sessions {
             attempts_per_account: 10,
             attempts_per_source: 50,
             attempt_every_s: 30,
+            second_factor_optional: false,
             key_requests_per_minute: 600,
         }
     }
@@ -303,6 +336,39 @@ impl Config {
         reader.optional_path("backup.to", &mut backup.to);
         reader.time_of_day("backup.at", &mut backup.at_minute);
         reader.optional_number("backup.keep_days", 31..=36_500, &mut backup.keep_days);
+        config.mail = read_mail(reader);
         config
     }
+}
+
+fn read_mail(reader: &mut Reader) -> Option<Mail> {
+    if !reader.table("mail") {
+        return None;
+    }
+    let mut mail = Mail {
+        host: String::new(),
+        port: 0,
+        tls: MailTls::Implicit,
+        from: String::new(),
+        login: None,
+        ca: None,
+    };
+    reader.required_text("mail.host", &mut mail.host);
+    let mut tls = "implicit".to_owned();
+    reader.word("mail.tls", &["implicit", "starttls"], &mut tls);
+    let mut port = 465;
+    if tls == "starttls" {
+        mail.tls = MailTls::StartTls;
+        port = 587;
+    }
+    reader.number("mail.port", 1..=65_535, &mut port);
+    mail.port = u16::try_from(port).unwrap_or_default();
+    reader.required_text("mail.from", &mut mail.from);
+    let mut user = None;
+    let mut password = None;
+    reader.optional_text("mail.user", &mut user);
+    reader.optional_path("mail.password_file", &mut password);
+    mail.login = reader.both(("mail.user", user), ("mail.password_file", password));
+    reader.optional_path("mail.ca", &mut mail.ca);
+    Some(mail)
 }

@@ -31,6 +31,10 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/catalogue/0003_trail.sql"),
     },
     Migration {
+        number: 4,
+        sql: include_str!("../migrations/catalogue/0004_people.sql"),
+    },
+    Migration {
         number: 5,
         sql: include_str!("../migrations/catalogue/0005_service.sql"),
     },

@@ -10,6 +10,7 @@ pub mod db;
 pub mod fleet;
 pub mod ingest;
 pub mod keys;
+pub mod mail;
 pub mod pki;
 pub mod projects;
 pub mod series;

@@ -81,6 +81,9 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    /// Mail cannot be sent with these settings.
+    #[error("mail cannot be set up")]
+    Mail(#[from] crate::mail::MailError),
     /// A file of the folder cannot be written.
     #[error("cannot write {}", path.display())]
     Write {
@@ -104,6 +107,7 @@ impl ServeError {
             | Self::NoKeyPlace
             | Self::Keys(_)
             | Self::Listen { .. }
+            | Self::Mail(_)
             | Self::OwnCertificate(_) => true,
             Self::Busy(_)
             | Self::Catalogue(_)

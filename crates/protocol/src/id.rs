@@ -87,6 +87,12 @@ ids! {
     PersonId = "usr";
     /// An API key.
     KeyId = "key";
+    /// A session of a person.
+    SessionId = "ses";
+    /// A passkey of a person.
+    PasskeyId = "pky";
+    /// An invitation into a project.
+    InvitationId = "inv";
     /// A service account of a project.
     ServiceId = "svc";
     /// A credential of a service account.

@@ -30,8 +30,8 @@ pub mod version;
 
 pub use error::{DecodeError, EncodeError};
 pub use id::{
-    ClaimId, CredentialId, DeploymentId, DeviceId, ElementId, KeyId, LocationId, PersonId,
-    ProjectId, ServiceId,
+    ClaimId, CredentialId, DeploymentId, DeviceId, ElementId, InvitationId, KeyId, LocationId,
+    PasskeyId, PersonId, ProjectId, ServiceId, SessionId,
 };
 pub use record::{ClockQuality, Epoch, Flag, Reason, RecordRange, Span, Spans};
 pub use time::Timestamp;

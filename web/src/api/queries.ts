@@ -14,6 +14,16 @@ export const meQuery = queryOptions({
   staleTime: 60_000,
 });
 
+export const factorsQuery = queryOptions({
+  queryKey: ['factors'],
+  queryFn: ({ signal }) => call(api.GET('/api/v1/auth/factors', { signal })),
+});
+
+export const sessionsQuery = queryOptions({
+  queryKey: ['sessions'],
+  queryFn: ({ signal }) => call(api.GET('/api/v1/auth/sessions', { signal })),
+});
+
 /** For operators only; everybody else is refused. */
 export const spaceQuery = queryOptions({
   queryKey: ['space'],

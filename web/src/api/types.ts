@@ -5,6 +5,8 @@ import type { components } from './schema';
 type Schemas = components['schemas'];
 
 export type Me = Schemas['Me'];
+export type Factors = Schemas['Factors'];
+export type TotpEnrolment = Schemas['TotpEnrolment'];
 export type Project = Schemas['Project'];
 export type Device = Schemas['Device'];
 export type DeviceState = Device['state'];

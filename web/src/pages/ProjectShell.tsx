@@ -7,6 +7,7 @@ import { t } from '../i18n/t';
 import { BackupNote } from '../ui/BackupNote';
 import { EmergencyNote, useMayAudit } from '../ui/EmergencyNote';
 import { Folder, Key, Lines, Logger, Overview, People, Right } from '../ui/icons';
+import { OperatorNote } from '../ui/OperatorNote';
 import { Stale } from '../ui/states';
 import { TopBar } from '../ui/TopBar';
 
@@ -69,6 +70,7 @@ export function ProjectShell() {
         >
           <LiveNote />
           <BackupNote />
+          <OperatorNote />
           <EmergencyNote project={id} zone={project.zone} />
           <Outlet />
         </main>

@@ -5,6 +5,7 @@ import { projectsQuery } from '../api/queries';
 import { t } from '../i18n/t';
 import { BackupNote } from '../ui/BackupNote';
 import { Folder, Right } from '../ui/icons';
+import { OperatorNote } from '../ui/OperatorNote';
 import { PageHead } from '../ui/Page';
 import { Empty, Failed, Loading } from '../ui/states';
 import { TopBar } from '../ui/TopBar';
@@ -20,6 +21,7 @@ export function Projects() {
         className="mx-auto flex max-w-3xl flex-col gap-4 p-4 outline-none md:p-6"
       >
         <BackupNote />
+        <OperatorNote />
         <PageHead title={t('projects.title')} />
         {projects.error ? (
           <Failed error={projects.error} retry={() => void projects.refetch()} />

@@ -4,12 +4,13 @@ import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { getRouteApi, useNavigate } from '@tanstack/react-router';
 import { type FormEvent, useEffect, useState } from 'react';
 import { api, call } from '../api/client';
+import { NoPasskey, showSecondPasskey, signInByPasskey } from '../api/passkey';
 import { isStatus, Refused, Unreachable } from '../api/problem';
 import { meQuery } from '../api/queries';
 import type { Me } from '../api/types';
 import { t } from '../i18n/t';
+import { Complaint } from '../ui/Complaint';
 import { Button, TextField } from '../ui/controls';
-import { Octagon } from '../ui/icons';
 import { useTitle } from '../ui/Page';
 import { explain } from '../ui/states';
 
@@ -27,6 +28,7 @@ let token = takeToken();
 
 function failure(error: unknown, byLink: boolean): string {
   if (error instanceof Unreachable) return t('failed.unreachable');
+  if (error instanceof NoPasskey) return t('passkey.none');
   if (isStatus(error, 429)) return t('sign_in.too_often');
   if (isStatus(error, 401)) return t(byLink ? 'sign_in.link_used' : 'sign_in.wrong');
   return explain(error);
@@ -44,7 +46,11 @@ export function SignIn() {
     client.clear();
     client.setQueryData(meQuery.queryKey, who);
     setMe(who);
-    if (who.must_set_password) return;
+    if (who.must_set_password || who.step === 'show_factor') return;
+    if (who.step === 'set_up_factor') {
+      void navigate({ to: '/account', replace: true });
+      return;
+    }
     const only = who.projects.length === 1 ? who.projects[0] : undefined;
     if (next) void navigate({ href: `/app${next}`, replace: true });
     else if (only) void navigate({ to: '/p/$project', params: { project: only.id }, replace: true });
@@ -70,6 +76,8 @@ export function SignIn() {
       </div>
       {link.isPending ? (
         <p role="status">{t('sign_in.by_link')}</p>
+      ) : me?.step === 'show_factor' ? (
+        <SecondFactor enter={enter} />
       ) : me?.must_set_password ? (
         <ChoosePassword me={me} done={() => enter({ ...me, must_set_password: false })} />
       ) : (
@@ -80,15 +88,6 @@ export function SignIn() {
         />
       )}
     </main>
-  );
-}
-
-function Complaint({ children }: { children: string }) {
-  return (
-    <p role="alert" className="flex gap-2 rounded border border-line border-l-4 border-l-alarm bg-panel p-3">
-      <Octagon className="mt-0.5 size-4 text-alarm" />
-      {children}
-    </p>
   );
 }
 
@@ -111,7 +110,19 @@ function PasswordForm({ linkFailure, goesOn, enter }: PasswordFormProps) {
     const form = new FormData(event.currentTarget);
     signIn.mutate({ email: String(form.get('email')).trim(), password: String(form.get('password')) });
   };
-  const complaint = signIn.error ? failure(signIn.error, false) : linkFailure;
+  const passkey = useMutation({
+    meta: { signsIn: true },
+    mutationFn: signInByPasskey,
+    onSuccess: enter,
+  });
+  const error = signIn.error ?? passkey.error;
+  const complaint = error
+    ? passkey.error && isStatus(error, 401)
+      ? t('passkey.refused')
+      : passkey.error && isStatus(error, 409)
+        ? explain(error)
+        : failure(error, false)
+    : linkFailure;
   return (
     <form onSubmit={submit} className="flex flex-col gap-4">
       <h1 className="font-semibold text-[15px]">{t('sign_in.title')}</h1>
@@ -127,7 +138,51 @@ function PasswordForm({ linkFailure, goesOn, enter }: PasswordFormProps) {
       <Button type="submit" look="primary" pending={signIn.isPending}>
         {t('sign_in.go')}
       </Button>
+      <Button pending={passkey.isPending} onClick={() => passkey.mutate()}>
+        {t('sign_in.passkey')}
+      </Button>
       <p className="text-[13px] text-muted">{t('sign_in.lost')}</p>
+    </form>
+  );
+}
+
+function SecondFactor({ enter }: { enter: (me: Me) => void }) {
+  const code = useMutation({
+    meta: { signsIn: true },
+    mutationFn: (body: { code: string }) => call(api.POST('/api/v1/auth/second-factor', { body })),
+    onSuccess: enter,
+  });
+  const passkey = useMutation({ meta: { signsIn: true }, mutationFn: showSecondPasskey, onSuccess: enter });
+  const submit = (event: FormEvent<HTMLFormElement>) => {
+    event.preventDefault();
+    code.mutate({ code: String(new FormData(event.currentTarget).get('code')) });
+  };
+  const error = code.error ?? passkey.error;
+  const complaint = error
+    ? isStatus(error, 422)
+      ? t('code.wrong')
+      : passkey.error && isStatus(error, 401)
+        ? t('passkey.refused')
+        : failure(error, false)
+    : null;
+  return (
+    <form onSubmit={submit} className="flex flex-col gap-4">
+      <h1 className="font-semibold text-[15px]">{t('second.title')}</h1>
+      {complaint ? <Complaint>{complaint}</Complaint> : null}
+      <TextField
+        name="code"
+        autoComplete="one-time-code"
+        required
+        label={t('code.any')}
+        hint={t('code.hint')}
+      />
+      <Button type="submit" look="primary" pending={code.isPending}>
+        {t('sign_in.go')}
+      </Button>
+      <Button pending={passkey.isPending} onClick={() => passkey.mutate()}>
+        {t('second.passkey')}
+      </Button>
+      <p className="text-[13px] text-muted">{t('second.lost')}</p>
     </form>
   );
 }

@@ -1,4 +1,4 @@
-// The menu behind one's own name: colours and signing out.
+// The menu behind one's own name: colours, the account page, signing out.
 import { useQueryClient, useSuspenseQuery } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
@@ -74,6 +74,10 @@ export function Account() {
             ))}
           </MenuSection>
           <Separator className="my-1 h-px bg-line" />
+          <MenuItem className={ITEM} onAction={() => void navigate({ to: '/account' })}>
+            <span className="size-4" />
+            {t('account.open')}
+          </MenuItem>
           <MenuItem className={ITEM} onAction={() => void signOut()}>
             <span className="size-4" />
             {t('account.sign_out')}

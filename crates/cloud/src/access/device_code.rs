@@ -14,6 +14,7 @@ use serde_json::json;
 use super::api_keys::{DAY_US, marked};
 use super::grant::{Holder, SignedIn};
 use super::people::valid_name;
+use super::sessions::has_factor;
 use super::{Access, AccessError, Denied, Failure};
 use crate::db::Row;
 use crate::keys::random;
@@ -308,19 +309,19 @@ impl Access {
         transaction
             .execute("DELETE FROM device_code WHERE hash = $1", &[(&hash).into()])
             .await?;
-        transaction
-            .execute(
-                "INSERT INTO session (hash, person, cause, created_us, seen_us, expires_us)
-                 VALUES ($1, $2, $3, $4, $4, $5)",
-                &[
-                    (&self.person_token_hash(&token)).into(),
-                    person.as_bytes().into(),
-                    CAUSE.into(),
-                    now.into(),
-                    now.saturating_add(ABSOLUTE_US).into(),
-                ],
-            )
-            .await?;
+        // Whoever said yes had shown every factor that they have, and just proved who they are.
+        let factor = has_factor(&mut transaction, person).await?;
+        let life_us = ABSOLUTE_US;
+        let hash = self.person_token_hash(&token);
+        self.insert_session(
+            &mut transaction,
+            &hash,
+            (person, CAUSE),
+            factor,
+            life_us,
+            origin,
+        )
+        .await?;
         let who = Who::new(WhoKind::Person, person, None);
         let entry = Entry::new(None, who, origin, Act::SessionStart)
             .on(person)

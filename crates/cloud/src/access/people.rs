@@ -4,10 +4,11 @@ use fieldkeep_protocol::{PersonId, Timestamp};
 
 use super::Task;
 use super::grant::{Holder, SignedIn};
-use super::sessions::{Cause, Started, token};
-use super::{Access, AccessError, Failure, PasswordFault, password};
+use super::sessions::{Beginning, Cause, Started, has_factor, token};
+use super::{Access, AccessError, Arrived, Arriving, Failure, PasswordFault, password};
 use crate::db::{Row, Transaction};
 use crate::keys::new_id;
+use crate::mail::Letter;
 use crate::trail::{Act, Entry, Origin, Who, WhoKind};
 
 const LINK_US: i64 = 15 * 60 * 1_000_000;
@@ -36,6 +37,11 @@ impl Access {
             return Ok(None);
         };
         self.person(*person).await
+    }
+
+    /// The person on the way in; None for an API key.
+    pub async fn me_arriving(&self, who: &Arriving) -> Result<Option<Person>, Failure> {
+        self.me(&who.0).await
     }
 
     /// A one-time token that lets the person with this e-mail in within 15 minutes. On an instance without people it
@@ -85,6 +91,102 @@ impl Access {
         Ok(secret)
     }
 
+    /// As [`sign_in_link`](Self::sign_in_link), for somebody who has lost their second factor: their factors, recovery
+    /// codes and sessions go, and a password that is too short to stand alone. All operators are told by mail.
+    ///
+    /// Whoever can call this holds the data folder and the master key.
+    pub async fn sign_in_link_without_factor(&self, email: &str) -> Result<String, AccessError> {
+        let email = normalized(email)?;
+        let mut transaction = self.0.db.begin().await?;
+        let person = self
+            .find(&mut transaction, &email)
+            .await?
+            .ok_or(AccessError::PersonUnknown)?;
+        self.reset_factors(&mut transaction, person).await?;
+        transaction.commit().await?;
+        self.tell_operators(
+            "A second factor was reset",
+            &format!(
+                "On the machine that runs Fieldkeep somebody has taken away every second factor of {email}, and a link \
+                 that signs them in was made.\n\nIf you do not know of this, look at that machine now.\n"
+            ),
+        )
+        .await?;
+        self.sign_in_link(&email).await
+    }
+
+    /// Makes somebody an operator, who may be new, and answers a link that signs them in.
+    ///
+    /// Whoever can call this holds the data folder and the master key.
+    pub async fn make_operator(&self, email: &str) -> Result<String, AccessError> {
+        let email = normalized(email)?;
+        let mut transaction = self.0.db.begin().await?;
+        let person = match self.find(&mut transaction, &email).await? {
+            Some(person) => {
+                transaction
+                    .execute(
+                        "UPDATE person SET operator = true WHERE id = $1",
+                        &[person.as_bytes().into()],
+                    )
+                    .await?;
+                person
+            }
+            None => {
+                let name = email.split('@').next().unwrap_or_default();
+                self.insert_person(&mut transaction, &email, name, true)
+                    .await?
+            }
+        };
+        transaction.commit().await?;
+        tracing::info!(person.id = %person, "made an operator");
+        self.tell_operators(
+            "There is another operator",
+            &format!("{email} was made an operator, on the machine that runs Fieldkeep.\n"),
+        )
+        .await?;
+        self.sign_in_link(&email).await
+    }
+
+    /// How many operators there are.
+    pub async fn operators(&self) -> Result<u64, Failure> {
+        let row = self
+            .0
+            .db
+            .fetch_optional(
+                "SELECT count(*) FROM person WHERE operator AND enabled",
+                &[],
+            )
+            .await?;
+        Ok(u64::try_from(row.map_or(Ok(0), |row| row.i64(0))?).unwrap_or_default())
+    }
+
+    /// Writes to every operator, where there is a mail server.
+    async fn tell_operators(&self, subject: &str, text: &str) -> Result<(), Failure> {
+        let rows = self
+            .0
+            .db
+            .fetch_all(
+                "SELECT id, email_sealed, name_sealed, operator, enabled FROM person WHERE operator AND enabled",
+                &[],
+            )
+            .await?;
+        for row in &rows {
+            let letter = Letter {
+                to: self.person_from(row, 0)?.email,
+                subject: format!("Fieldkeep: {subject}"),
+                text: text.to_owned(),
+            };
+            // A full queue must not keep anybody from getting in again.
+            if let Err(error) = self.0.mail.post(&letter).await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "an operator could not be told"
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Spends a link's token and begins a session.
     ///
     /// # Errors
@@ -128,7 +230,15 @@ impl Access {
             return Err(AccessError::LinkRefused);
         }
         let cookie = self
-            .begin_session(&mut transaction, person, Cause::Link, origin)
+            .begin_session(
+                &mut transaction,
+                Beginning {
+                    person,
+                    cause: Cause::Link,
+                    factor: false,
+                },
+                origin,
+            )
             .await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "signed in by link");
@@ -136,24 +246,25 @@ impl Access {
     }
 
     /// Sets the caller's password and ends their other sessions. The current password is asked for, unless there is
-    /// none so far or the caller came in by a link within the last 15 minutes.
+    /// none so far or the caller came in by a link within the last 15 minutes. `surroundings` are words that must not
+    /// make up most of it, beside the person's own.
     pub async fn set_password(
         &self,
-        who: &SignedIn,
+        who: &Arrived,
         current: Option<&str>,
         new: &str,
+        surroundings: &[String],
     ) -> Result<(), AccessError> {
         let Holder::Person {
             person, session, ..
-        } = &who.holder
+        } = &who.0.holder
         else {
             return Err(AccessError::NotAPerson);
         };
-        let email = self
+        let Person { email, name, .. } = self
             .person(*person)
             .await?
-            .ok_or(AccessError::PersonUnknown)?
-            .email;
+            .ok_or(AccessError::PersonUnknown)?;
         let row = self
             .0
             .db
@@ -182,13 +293,27 @@ impl Access {
                 return Err(PasswordFault::CurrentWrong.into());
             }
         }
-        password::check(new, &email)?;
+        let words: Vec<&str> = [email.as_str(), name.as_str()]
+            .into_iter()
+            .chain(surroundings.iter().map(String::as_str))
+            .collect();
+        // Refused before it is hashed where it cannot be accepted; a factor that goes meanwhile is seen below.
+        password::check(new, &words, true).map_err(|fault| match fault {
+            PasswordFault::TooShortBesideFactor => PasswordFault::TooShort,
+            other => other,
+        })?;
         let hash = self.0.passwords.hash(new).await?;
         let mut transaction = self.0.db.begin().await?;
+        let beside_factor = has_factor(&mut transaction, *person).await?;
+        password::check(new, &words, beside_factor)?;
         transaction
             .execute(
-                "UPDATE person SET password = $2 WHERE id = $1",
-                &[person.as_bytes().into(), hash.as_str().into()],
+                "UPDATE person SET password = $2, password_short = $3 WHERE id = $1",
+                &[
+                    person.as_bytes().into(),
+                    hash.as_str().into(),
+                    password::is_short(new).into(),
+                ],
             )
             .await?;
         transaction
@@ -197,7 +322,7 @@ impl Access {
                 &[person.as_bytes().into(), session.into()],
             )
             .await?;
-        let entry = who.entry(Act::PasswordSet).on(*person);
+        let entry = who.0.entry(Act::PasswordSet).on(*person);
         self.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "password set");

@@ -6,11 +6,12 @@ use super::grant::Locations;
 use super::members::{Membership, insert};
 use super::people::normalized;
 use super::roles::Role;
-use super::{Access, AccessError, Failure};
+use super::{Access, AccessError, Credential, Failure};
 use crate::clock::Clock;
 use crate::config;
 use crate::db::Db;
 use crate::keys::Keys;
+use crate::trail::Origin;
 
 impl Access {
     /// Access with the default rules.
@@ -32,6 +33,49 @@ impl Access {
             .await?;
         transaction.commit().await?;
         Ok(person)
+    }
+
+    /// A session of a person who has shown whatever they must, begun now.
+    pub async fn full_session(&self, email: &str) -> Result<String, AccessError> {
+        let token = self.sign_in_link(email).await?;
+        let cookie = self.redeem_link(&token, &Origin::here()).await?.cookie;
+        let hash = self.session_hash(&cookie);
+        self.0
+            .db
+            .execute(
+                "UPDATE session SET factor = true WHERE hash = $1",
+                &[(&hash).into()],
+            )
+            .await?;
+        Ok(cookie)
+    }
+
+    /// Sets the password of whoever holds this session.
+    pub async fn set_password_of(&self, cookie: &str, password: &str) -> Result<(), AccessError> {
+        let credential = Credential::Cookie(cookie.to_owned());
+        let Ok(who) = self.arrived(&credential, &Origin::here()).await else {
+            return Err(AccessError::WrongCredentials);
+        };
+        self.set_password(&who, None, password, &[]).await
+    }
+
+    /// Makes it long ago that a session's holder proved who they are.
+    pub async fn grow_stale(&self, cookie: &str) -> Result<(), AccessError> {
+        self.0
+            .db
+            .execute(
+                "UPDATE session SET proved_us = 0 WHERE hash = $1",
+                &[(&self.session_hash(cookie)).into()],
+            )
+            .await?;
+        Ok(())
+    }
+
+    fn session_hash(&self, cookie: &str) -> [u8; 32] {
+        self.0
+            .keys
+            .instance()
+            .lookup("session.hash", cookie.as_bytes())
     }
 
     /// Makes a person a member, or changes what they are.

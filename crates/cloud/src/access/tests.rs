@@ -1,8 +1,11 @@
 //! Access as a whole, over a real catalogue: people and sessions here, roles and keys in their own files.
 
 mod api_keys;
+mod factors;
+mod invitations;
 mod members;
 mod roles;
+mod timing;
 
 use std::time::Duration;
 
@@ -70,19 +73,14 @@ impl Bench {
         let cookie = self.by_link(email).await;
         let who = self.who(&cookie).await.unwrap();
         self.access
-            .set_password(&who, None, PASSWORD)
+            .set_password(&Arrived(who), None, PASSWORD, &[])
             .await
             .unwrap();
         (person, cookie)
     }
 
     async fn by_link(&self, email: &str) -> String {
-        let link = self.access.sign_in_link(email).await.unwrap();
-        self.access
-            .redeem_link(&link, &Origin::here())
-            .await
-            .unwrap()
-            .cookie
+        self.access.full_session(email).await.unwrap()
     }
 
     async fn who(&self, cookie: &str) -> Result<SignedIn, Denied> {
@@ -105,18 +103,17 @@ async fn the_first_link_makes_the_operator_and_later_ones_make_nobody() {
         .sign_in_link(" Anna@Example.org ")
         .await
         .unwrap();
-    let started = bench
-        .access
-        .redeem_link(&link, &Origin::here())
-        .await
-        .unwrap();
-    assert!(started.who.is_operator() && started.who.must_set_password());
-    let me = bench.access.me(&started.who).await.unwrap().unwrap();
+    let here = Origin::here();
+    let started = bench.access.redeem_link(&link, &here).await.unwrap();
+    assert_eq!(started.who.step(), Step::SetUpFactor);
+    assert!(started.who.0.is_operator() && started.who.must_set_password());
+    let me = bench.access.me_arriving(&started.who).await;
+    let me = me.unwrap().unwrap();
     assert_eq!(
         (me.email.as_str(), me.name.as_str()),
         ("anna@example.org", "anna")
     );
-    assert!(bench.access.operator(started.who).is_ok());
+    assert!(bench.access.operator(started.who.0).is_ok());
 
     let error = bench
         .access
@@ -170,9 +167,9 @@ async fn signing_in_needs_the_right_pair_and_tells_nothing_else() {
         .await
         .unwrap();
     let started = bench.sign_in("ANNA@example.org", PASSWORD).await.unwrap();
-    assert!(!started.who.must_set_password() && !started.who.is_operator());
+    assert!(!started.who.must_set_password() && !started.who.0.is_operator());
     assert_eq!(started.max_age_s, 14 * 24 * 3_600);
-    assert!(bench.access.operator(started.who).is_err());
+    assert!(bench.access.operator(started.who.0).is_err());
     for (email, password) in [
         ("anna@example.org", "a river in springs"),
         ("anna@example.org", ""),
@@ -274,7 +271,10 @@ async fn a_password_changes_with_the_current_one_and_ends_other_sessions() {
     let new = "a lake in the autumn";
     let change = async |cookie: &str, current| {
         let who = bench.who(cookie).await.unwrap();
-        bench.access.set_password(&who, current, new).await
+        bench
+            .access
+            .set_password(&Arrived(who), current, new, &[])
+            .await
     };
     for current in [None, Some("wrong")] {
         let error = change(&other.cookie, current).await.unwrap_err();
@@ -298,7 +298,7 @@ async fn a_password_changes_with_the_current_one_and_ends_other_sessions() {
     let who = bench.who(&by_link).await.unwrap();
     let error = bench
         .access
-        .set_password(&who, None, "short")
+        .set_password(&Arrived(who.clone()), None, "short", &[])
         .await
         .unwrap_err();
     assert!(matches!(
@@ -307,7 +307,7 @@ async fn a_password_changes_with_the_current_one_and_ends_other_sessions() {
     ));
     bench
         .access
-        .set_password(&who, None, PASSWORD)
+        .set_password(&Arrived(who), None, PASSWORD, &[])
         .await
         .unwrap();
 }
@@ -337,7 +337,7 @@ async fn sessions_end_when_idle_when_old_and_when_signed_out() {
     ];
     assert_ne!(one, two);
     let who = bench.who(&one).await.unwrap();
-    bench.access.sign_out(who).await.unwrap();
+    bench.access.sign_out(&Arriving(who)).await.unwrap();
     assert!(bench.who(&one).await.is_err());
     assert!(bench.who(&two).await.is_ok());
 }
@@ -399,8 +399,8 @@ async fn two_processes_on_one_folder_agree() {
         .unwrap();
     assert!(beside.redeem_link(&link, &Origin::here()).await.is_err());
     let credential = Credential::Cookie(started.cookie.clone());
-    let who = beside.actor(&credential, &Origin::here()).await.unwrap();
-    beside.sign_out(who).await.unwrap();
+    let who = beside.arriving(&credential, &Origin::here()).await.unwrap();
+    beside.sign_out(&who).await.unwrap();
     assert!(bench.who(&started.cookie).await.is_err());
     assert_eq!(beside.cookie_name(), bench.access.cookie_name());
 }

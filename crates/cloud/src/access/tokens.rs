@@ -13,7 +13,7 @@ use serde_json::json;
 use super::api_keys::marked;
 use super::assertion::{Algorithm, Assertion, PublicKey};
 use super::credentials::note_use;
-use super::grant::{Holder, SignedIn};
+use super::grant::{Arriving, Holder, SignedIn};
 use super::rates::Allowance;
 use super::roles::Scopes;
 use super::service::{account_of_login, login_of, stored_scopes};
@@ -295,6 +295,11 @@ impl Access {
     ///
     /// # Errors
     /// How many seconds until there is one.
+    pub fn take_request_arriving(&self, who: &Arriving) -> Result<Option<Allowance>, u64> {
+        self.take_request(&who.0)
+    }
+
+    /// The same, for whoever is in.
     pub fn take_request(&self, who: &SignedIn) -> Result<Option<Allowance>, u64> {
         match &who.holder {
             Holder::Person { .. } => Ok(None),

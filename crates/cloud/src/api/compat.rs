@@ -156,6 +156,8 @@ fn refuse(problem: &Problem) -> Response {
         Code::Malformed | Code::Invalid | Code::Gone | Code::TooSlow => said(problem.words()),
         Code::SignInFailed
         | Code::LinkInvalid
+        | Code::SecondFactorRequired
+        | Code::ReauthenticationRequired
         | Code::CrossSite
         | Code::MethodNotAllowed
         | Code::TooLarge

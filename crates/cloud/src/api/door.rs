@@ -108,6 +108,7 @@ pub struct Row {
     pub(super) method: Method,
     pub(super) path: &'static str,
     pub(super) needs: Needs,
+    pub(super) fresh: bool,
     pub(super) summary: &'static str,
     pub(super) operation: String,
     pub(super) documented: bool,
@@ -136,6 +137,7 @@ where
         method,
         path,
         needs: K::NEEDS,
+        fresh: K::FRESH,
         summary,
         operation: operation_id(std::any::type_name::<H>()),
         documented: true,
@@ -224,6 +226,17 @@ impl Row {
     pub const fn needs(&self) -> Needs {
         self.needs
     }
+
+    /// The same in words, and whether it must be fresh.
+    #[must_use]
+    pub fn asks(&self) -> String {
+        let words = self.needs.words();
+        if self.fresh {
+            format!("{words}, fresh")
+        } else {
+            words.to_owned()
+        }
+    }
 }
 
 /// Mounts a table: the rows of one path share its entrance.
@@ -292,6 +305,7 @@ async fn wrong_method(app: &App, request: Request, rows: &[Row]) -> Response {
 
 async fn refuse(app: &App, request: Request, code: Code) -> Response {
     let (parts, _) = request.into_parts();
+    // Who is still on the way in learns what is left to do, and nothing of the table.
     match credential::signed_in(app, &parts).await {
         Ok(_) => Problem::new(code).into_response(),
         Err(problem) => problem.into_response(),

@@ -30,9 +30,18 @@ pub(super) fn access(error: AccessError) -> Problem {
             Problem::new(Code::RateLimited).retry_after(retry_after_s)
         }
         AccessError::LinkRefused => Problem::new(Code::LinkInvalid),
+        AccessError::WrongCode => Problem::field("code", error.to_string()),
+        AccessError::PasskeyRefused => Problem::new(Code::SignInFailed).detail(error.to_string()),
+        AccessError::NoPasskeysHere
+        | AccessError::LastFactor
+        | AccessError::PasswordTooShortAlone
+        | AccessError::TotpExists
+        | AccessError::OtherPerson
+        | AccessError::HasAccount => Problem::new(Code::Conflict).detail(error.to_string()),
         AccessError::Password(fault) => Problem::field("password", fault.to_string()),
         AccessError::PersonUnknown
         | AccessError::KeyUnknown
+        | AccessError::NotFound
         | AccessError::AccountUnknown
         | AccessError::CredentialUnknown
         | AccessError::MemberUnknown

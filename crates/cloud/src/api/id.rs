@@ -7,8 +7,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use fieldkeep_protocol::{
-    ClaimId, CredentialId, DeploymentId, DeviceId, ElementId, KeyId, LocationId, PersonId,
-    ProjectId, ServiceId, Timestamp,
+    ClaimId, CredentialId, DeploymentId, DeviceId, ElementId, InvitationId, KeyId, LocationId,
+    PasskeyId, PersonId, ProjectId, ServiceId, SessionId, Timestamp,
 };
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -47,6 +47,9 @@ named! {
     DeploymentId, "deployment", "dpl";
     KeyId, "key", "key";
     PersonId, "person", "usr";
+    SessionId, "session", "ses";
+    PasskeyId, "passkey", "pky";
+    InvitationId, "invitation", "inv";
     ServiceId, "account", "svc";
     CredentialId, "credential", "crd";
 }
@@ -76,6 +79,12 @@ pub type ServiceRef = Id<ServiceId>;
 pub type CredentialRef = Id<CredentialId>;
 /// A person's id in a body.
 pub type PersonRef = Id<PersonId>;
+/// A session's id in a body.
+pub type SessionRef = Id<SessionId>;
+/// A passkey's id in a body.
+pub type PasskeyRef = Id<PasskeyId>;
+/// An invitation's id in a body.
+pub type InvitationRef = Id<InvitationId>;
 
 impl<T> From<T> for Id<T> {
     fn from(id: T) -> Self {

@@ -11,7 +11,6 @@ use http::{Extensions, Method, StatusCode};
 use serde_json::json;
 
 use super::problem::Code;
-use crate::access::SignedIn;
 use crate::trail::{Act, Entry, Object, Origin, Outcome, Trail, Who};
 
 /// The longest id out of an address that is written down.
@@ -60,8 +59,8 @@ impl Notice {
     }
 
     /// Who showed a good credential.
-    pub(super) fn known(&self, who: &SignedIn) {
-        let _ = self.0.who.set(who.who());
+    pub(super) fn known(&self, who: Who) {
+        let _ = self.0.who.set(who);
     }
 
     /// A project that the caller is a member of. Strangers' attempts are the instance's affair: they must not be able to
@@ -117,6 +116,8 @@ fn is_decision(code: Code) -> bool {
         | Code::SignInFailed
         | Code::LinkInvalid
         | Code::Forbidden
+        | Code::SecondFactorRequired
+        | Code::ReauthenticationRequired
         | Code::CrossSite
         | Code::NotFound
         | Code::MethodNotAllowed

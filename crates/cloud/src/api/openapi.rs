@@ -197,12 +197,13 @@ fn operation(row: &Row, mut sketch: Sketch, is_read: bool) -> Operation {
     let mut refusals: Vec<&str> = Vec::new();
     match row.needs {
         Needs::Nobody => {}
-        Needs::SignedIn => refusals.extend(["401"]),
-        Needs::Operator => refusals.extend(["401", "403"]),
-        Needs::Read => refusals.extend(["401", "404"]),
-        // Its routes are no part of the document.
+        // The routes of legacy tokens are no part of the document.
         Needs::Legacy => {}
-        Needs::Audit | Needs::Write | Needs::Admin => refusals.extend(["401", "403", "404"]),
+        Needs::Arriving => refusals.extend(["401"]),
+        Needs::Arrived | Needs::SignedIn | Needs::Operator => refusals.extend(["401", "403"]),
+        Needs::Read | Needs::Audit | Needs::Write | Needs::Admin => {
+            refusals.extend(["401", "403", "404"]);
+        }
     }
     if reads_input {
         refusals.extend(["400", "422"]);
@@ -224,7 +225,7 @@ fn operation(row: &Row, mut sketch: Sketch, is_read: bool) -> Operation {
     let mut operation = OperationBuilder::new()
         .operation_id(Some(row.operation.clone()))
         .summary(Some(row.summary))
-        .description(Some(format!("Needs: {}.", row.needs.words())))
+        .description(Some(format!("Needs: {}.", row.asks())))
         .tag(tag(row.path))
         .request_body(sketch.body)
         .responses(responses.build());

@@ -28,6 +28,10 @@ pub enum Code {
     Forbidden,
     /// A write with a cookie that did not come from our own page.
     CrossSite,
+    /// A second factor is to be shown, or set up, before anything else.
+    SecondFactorRequired,
+    /// Who it is was proved too long ago for this; prove it once more.
+    ReauthenticationRequired,
     /// There is no such thing, or it is not yours to know of.
     NotFound,
     /// The address exists, the method does not.
@@ -60,12 +64,14 @@ pub enum Code {
 
 impl Code {
     /// All of them, for documents and tests.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Unauthenticated,
         Self::SignInFailed,
         Self::LinkInvalid,
         Self::Forbidden,
         Self::CrossSite,
+        Self::SecondFactorRequired,
+        Self::ReauthenticationRequired,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Malformed,
@@ -91,6 +97,8 @@ impl Code {
             Self::LinkInvalid => "link_invalid",
             Self::Forbidden => "forbidden",
             Self::CrossSite => "cross_site",
+            Self::SecondFactorRequired => "second_factor_required",
+            Self::ReauthenticationRequired => "reauthentication_required",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Malformed => "malformed",
@@ -112,10 +120,11 @@ impl Code {
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::Unauthenticated | Self::SignInFailed | Self::LinkInvalid => {
-                StatusCode::UNAUTHORIZED
-            }
-            Self::Forbidden | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::Unauthenticated
+            | Self::SignInFailed
+            | Self::LinkInvalid
+            | Self::ReauthenticationRequired => StatusCode::UNAUTHORIZED,
+            Self::Forbidden | Self::CrossSite | Self::SecondFactorRequired => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Malformed => StatusCode::BAD_REQUEST,
@@ -139,6 +148,8 @@ impl Code {
             Self::SignInFailed => "E-mail and password do not match",
             Self::LinkInvalid => "This sign-in link cannot be used",
             Self::Forbidden => "Your role does not allow this",
+            Self::SecondFactorRequired => "A second factor is needed first",
+            Self::ReauthenticationRequired => "Prove once more who you are",
             Self::CrossSite => "This request did not come from our own page",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "This method does not exist here",

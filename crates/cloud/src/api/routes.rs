@@ -13,8 +13,10 @@ mod completeness;
 mod deployments;
 mod devices;
 mod elements;
+mod factors;
 mod health;
 mod instance;
+mod invitations;
 mod live;
 mod locations;
 mod members;
@@ -25,6 +27,7 @@ mod points;
 mod projects;
 mod retention;
 mod service_accounts;
+mod sessions;
 mod tables;
 mod trail;
 mod units;
@@ -57,16 +60,19 @@ macro_rules! project {
     };
 }
 
+mod callers;
+
 /// The table.
 #[must_use]
 pub fn table() -> Vec<Row> {
     let mut rows = public();
+    rows.extend(callers::on_the_way_in());
     rows.extend(signed_in());
     rows.extend(described());
     rows.extend(measured());
     rows.extend(kept());
-    rows.extend(people());
-    rows.extend(services());
+    rows.extend(callers::people());
+    rows.extend(callers::services());
     rows.extend(super::compat::rows());
     rows
 }
@@ -91,6 +97,30 @@ fn public() -> Vec<Row> {
             v1!("/auth/sign-in"),
             auth::sign_in,
             "Sign in with a password",
+        ),
+        door(
+            POST,
+            v1!("/auth/passkey/challenge"),
+            factors::sign_in_challenge,
+            "A challenge for signing in with a passkey",
+        ),
+        door(
+            POST,
+            v1!("/auth/passkey"),
+            factors::sign_in,
+            "Sign in with a passkey",
+        ),
+        door(
+            POST,
+            v1!("/auth/invitation"),
+            invitations::offer,
+            "What an invitation offers",
+        ),
+        door(
+            POST,
+            v1!("/auth/invitation/accept"),
+            invitations::accept,
+            "Accept an invitation as somebody new",
         ),
         door(
             POST,
@@ -337,21 +367,6 @@ fn described() -> Vec<Row> {
             deployments::change,
             "End a deployment",
         ),
-        door(GET, project!("/members"), members::list, "Members"),
-        door(GET, project!("/keys"), people::keys, "API keys"),
-        door(
-            POST,
-            project!("/keys"),
-            people::create_key,
-            "Make an API key",
-        )
-        .secret(),
-        door(
-            DELETE,
-            project!("/keys/{key}"),
-            people::revoke_key,
-            "Revoke an API key",
-        ),
     ]
 }
 
@@ -387,67 +402,6 @@ fn measured() -> Vec<Row> {
             project!("/live"),
             live::stream,
             "New points as they arrive",
-        ),
-    ]
-}
-
-/// Who may do what, and who did what.
-fn people() -> Vec<Row> {
-    vec![
-        door(
-            PATCH,
-            project!("/members/{person}"),
-            members::change,
-            "Change what a member may do",
-        ),
-        door(
-            GET,
-            project!("/members/{person}/hanging"),
-            members::hanging,
-            "What hangs on a member",
-        ),
-        door(
-            POST,
-            project!("/members/{person}/remove"),
-            members::remove,
-            "Remove a member",
-        ),
-        door(
-            GET,
-            project!("/access"),
-            members::access_at,
-            "Who could do what at a time",
-        ),
-        door(GET, project!("/trail"), trail::project, "Who did what"),
-        door(
-            GET,
-            project!("/trail/export"),
-            trail::export,
-            "Who did what, as a file",
-        ),
-        door(
-            GET,
-            v1!("/instance/trail"),
-            trail::instance,
-            "Who did what about the instance",
-        ),
-        door(
-            GET,
-            v1!("/instance/people"),
-            operators::people,
-            "Everybody with an account",
-        ),
-        door(
-            PATCH,
-            v1!("/instance/people/{person}"),
-            operators::change,
-            "Let a person in, or keep them out",
-        ),
-        door(
-            POST,
-            v1!("/instance/break-glass"),
-            operators::break_glass,
-            "Let myself into a project in an emergency",
         ),
     ]
 }
@@ -520,85 +474,6 @@ fn kept() -> Vec<Row> {
             project!("/elements/{element}/retention/release"),
             retention::release_element,
             "Release an element's legal hold",
-        ),
-    ]
-}
-
-/// Service accounts, and what lets other programs in.
-fn services() -> Vec<Row> {
-    vec![
-        door(
-            POST,
-            v1!("/auth/device"),
-            oauth::device,
-            "Which program asks by a code",
-        ),
-        door(
-            POST,
-            v1!("/auth/device/answer"),
-            oauth::answer_device,
-            "Let a program act as me, or refuse it",
-        ),
-        door(
-            GET,
-            project!("/service-accounts"),
-            service_accounts::list,
-            "Service accounts",
-        ),
-        door(
-            POST,
-            project!("/service-accounts"),
-            service_accounts::create,
-            "Make a service account",
-        ),
-        door(
-            GET,
-            project!("/service-accounts/{account}"),
-            service_accounts::one,
-            "A service account",
-        ),
-        door(
-            PATCH,
-            project!("/service-accounts/{account}"),
-            service_accounts::change,
-            "Change or disable a service account",
-        ),
-        door(
-            POST,
-            project!("/service-accounts/{account}/credentials"),
-            service_accounts::add_credential,
-            "Give a service account a secret or a public key",
-        )
-        .secret(),
-        door(
-            DELETE,
-            project!("/service-accounts/{account}/credentials/{credential}"),
-            service_accounts::revoke_credential,
-            "Revoke a credential of a service account",
-        ),
-        door(
-            GET,
-            project!("/compatibility"),
-            compatibility::one,
-            "Which other APIs are let in",
-        ),
-        door(
-            PUT,
-            project!("/compatibility"),
-            compatibility::set,
-            "Let another API in, or not",
-        ),
-        door(
-            GET,
-            project!("/legacy-ids"),
-            compatibility::ids,
-            "Ids that things had elsewhere",
-        ),
-        door(
-            PATCH,
-            project!("/legacy-ids"),
-            compatibility::set_ids,
-            "Give things the ids that they had elsewhere",
         ),
     ]
 }

@@ -7,6 +7,7 @@ mod door;
 mod exact;
 mod matrix;
 mod measurements;
+mod people;
 mod retention;
 mod samples;
 mod services;

@@ -96,6 +96,17 @@ enum Verb {
     SignInLink {
         /// The operator's e-mail; on an instance without people this makes the first operator
         email: String,
+        /// For somebody who has lost it: take away their second factors, recovery codes and sessions
+        #[arg(long)]
+        reset_second_factor: bool,
+    },
+    /// Make somebody an operator, and print a link that signs them in, once, within 15 minutes
+    #[command(
+        after_help = "Example: fieldkeep admin operator second@example.org --data DIR --master-key FILE"
+    )]
+    Operator {
+        /// Their e-mail; they need no account yet
+        email: String,
     },
     /// Write the measurements' file anew without what is free in it; the server must be stopped
     #[command(
@@ -246,7 +257,26 @@ async fn act(base: &Base, verb: Verb) -> Result<Answer, Failure> {
             project,
             role,
         } => member(base, &project, &role, &email).await,
-        Verb::SignInLink { email } => {
+        Verb::SignInLink {
+            email,
+            reset_second_factor: true,
+        } => {
+            let token = base.access.sign_in_link_without_factor(&email).await;
+            let link = link(base, &token.map_err(anyhow::Error::from)?).await?;
+            Ok(Answer {
+                json: json!({ "link": link, "second_factor": "reset" }),
+                text: link,
+            })
+        }
+        Verb::Operator { email } => {
+            let token = base.access.make_operator(&email).await;
+            let link = link(base, &token.map_err(anyhow::Error::from)?).await?;
+            Ok(Answer {
+                json: json!({ "link": link }),
+                text: link,
+            })
+        }
+        Verb::SignInLink { email, .. } => {
             let link = sign_in_link(base, &email).await?;
             Ok(Answer {
                 json: json!({ "link": link }),
@@ -363,6 +393,10 @@ fn parse_role(text: &str) -> Result<Role, Failure> {
 /// A link that signs in the person with this e-mail.
 pub(super) async fn sign_in_link(base: &Base, email: &str) -> anyhow::Result<String> {
     let token = base.access.sign_in_link(email).await?;
+    link(base, &token).await
+}
+
+async fn link(base: &Base, token: &str) -> anyhow::Result<String> {
     let host = base.people_endpoint().await?.context(
         "no server has run on this data yet, so there is no address: start `fieldkeep serve` first",
     )?;

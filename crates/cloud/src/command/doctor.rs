@@ -102,6 +102,23 @@ async fn look_inside(base: &Base, checks: &mut Vec<Check>) {
         add(checks, "backups", outcome);
     }
     add(checks, "clocks", clocks(base).await);
+    add(checks, "mail", mail(base).await);
+}
+
+async fn mail(base: &Base) -> Result<String> {
+    let state = base.access.mail().state().await?;
+    if let Some(since) = state.failing_since {
+        bail!(
+            "none could be delivered since {}, {} letters wait: look at [mail] in the settings and at the mail server",
+            rfc3339::format(since),
+            state.waiting
+        );
+    }
+    Ok(match (state.on, state.waiting) {
+        (false, _) => "no mail server: links are shown to who makes them".to_owned(),
+        (true, 0) => "nothing waits".to_owned(),
+        (true, waiting) => format!("{waiting} letters wait"),
+    })
 }
 
 fn judge_clock(clock: &Clock) -> Result<String> {

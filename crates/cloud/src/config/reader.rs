@@ -66,6 +66,53 @@ impl Reader {
         }
     }
 
+    pub(super) fn required_text(&mut self, key: &str, into: &mut String) {
+        match self.left.contains_key(key) {
+            true => {
+                if let Some(text) = self.text(key) {
+                    *into = text;
+                }
+            }
+            false => self.fault(key, "is missing"),
+        }
+    }
+
+    pub(super) fn optional_text(&mut self, key: &str, into: &mut Option<String>) {
+        if let Some(text) = self.text(key) {
+            *into = Some(text);
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn word(&mut self, key: &str, allowed: &[&str], into: &mut String) {
+        let Some(text) = self.text(key) else { return };
+        if allowed.contains(&text.as_str()) {
+            *into = text;
+        } else {
+            self.fault(key, &format!("must be one of: {}", allowed.join(", ")));
+        }
+    }
+
+    /// Two keys that go together: both or neither.
+    pub(super) fn both<A, B>(
+        &mut self,
+        (first, a): (&str, Option<A>),
+        (second, b): (&str, Option<B>),
+    ) -> Option<(A, B)> {
+        match (a, b) {
+            (Some(a), Some(b)) => Some((a, b)),
+            (None, None) => None,
+            (Some(_), None) => {
+                self.fault(second, &format!("is missing beside {first}"));
+                None
+            }
+            (None, Some(_)) => {
+                self.fault(first, &format!("is missing beside {second}"));
+                None
+            }
+        }
+    }
+
     pub(super) fn path(&mut self, key: &str, into: &mut PathBuf) {
         if let Some(text) = self.text(key) {
             if text.is_empty() {

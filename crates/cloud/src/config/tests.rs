@@ -31,6 +31,11 @@ fn keys_that_the_manual_shows_as_comments_are_known() {
     );
     assert!(config.https_certificate.is_some());
     assert!(config.backup.to.is_some() && config.backup.keep_days.is_some());
+    assert!(
+        config
+            .mail
+            .is_some_and(|mail| mail.login.is_some() && mail.ca.is_some())
+    );
 }
 
 #[test]
@@ -55,6 +60,7 @@ fn every_key_is_read() {
             attempts_per_source: 2,
             attempt_every_s: 3,
             key_requests_per_minute: 4,
+            second_factor_optional: false,
         }
     );
     assert_eq!(changed.space.reserve_mib, 7);
@@ -66,6 +72,39 @@ fn every_key_is_read() {
             keep_days: Some(31),
         }
     );
+}
+
+#[test]
+fn a_mail_server_is_read_and_its_port_follows_from_its_tls() {
+    let read = |text: &str| {
+        parse(&format!(
+            "[mail]\nhost = 'smtp.example.org'\nfrom = 'a@b.c'\n{text}"
+        ))
+    };
+    let mail = read("").unwrap().config.mail.unwrap();
+    assert_eq!(
+        (mail.port, mail.tls, mail.login),
+        (465, MailTls::Implicit, None)
+    );
+    let mail = read("tls = 'starttls'\nuser = 'u'\npassword_file = '/p'\nca = '/ca'");
+    let mail = mail.unwrap().config.mail.unwrap();
+    assert_eq!((mail.port, mail.tls), (587, MailTls::StartTls));
+    assert_eq!(mail.login, Some(("u".to_owned(), PathBuf::from("/p"))));
+    for (text, key) in [
+        ("tls = 'none'", "mail.tls"),
+        ("user = 'u'", "mail.password_file"),
+        ("password_file = '/p'", "mail.user"),
+        ("port = 0", "mail.port"),
+    ] {
+        assert_eq!(read(text).unwrap_err().faults()[0].key, key);
+    }
+    let faults = parse("[mail]").unwrap_err();
+    let keys: Vec<_> = faults
+        .faults()
+        .iter()
+        .map(|fault| fault.key.as_str())
+        .collect();
+    assert_eq!(keys, ["mail.host", "mail.from"]);
 }
 
 #[test]

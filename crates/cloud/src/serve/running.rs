@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::ingest::Ingest;
 use crate::keys;
+use crate::mail::Sender;
 use crate::pki::{self, Endpoints, ServerCertificate};
 
 /// Connections at a time on the listener of people, and of them from one address.
@@ -48,7 +49,12 @@ impl Running {
         if config.data.join(keys::CLOSED).exists() {
             return Err(ServeError::Closed(config.data));
         }
+        let sender = config.mail.as_ref().map(Sender::new).transpose()?;
         let server = Server::open(&config, clock).await?;
+        let mail = server.base.access.mail();
+        mail.announce(config.mail.as_ref())
+            .await
+            .map_err(ServeError::Catalogue)?;
         let pki = &server.base.pki;
         let ca = config.data.join("ca.pem");
         write(&ca, &pki.server_root_pem()).await?;
@@ -101,6 +107,7 @@ impl Running {
         })
         .await?;
         server.base.announce_people_endpoint(&at_https).await?;
+        server.base.access.announce(&config.name, &at_https);
 
         let (stop, shutdown) = Shutdown::new();
         let mut running = Self {
@@ -116,6 +123,10 @@ impl Running {
         };
         running.open_doors([https, device, mqtt], &shutdown);
         running.begin_chores(ours, own);
+        if let Some(sender) = sender {
+            let mail = running.server.base.access.mail().clone();
+            running.chores.spawn(async move { mail.run(sender).await });
+        }
         tracing::info!(https = %addresses[0], device = %addresses[1], mqtt = %addresses[2], "ready");
         Ok(running)
     }

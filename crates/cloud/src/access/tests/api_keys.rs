@@ -53,7 +53,7 @@ async fn a_key_opens_its_project_at_its_role() {
     assert_eq!((mine.len(), mine[0].project), (1, project));
     let error = bench
         .access
-        .set_password(&who().await, None, PASSWORD)
+        .set_password(&Arrived(who().await), None, PASSWORD, &[])
         .await;
     assert!(matches!(error, Err(AccessError::NotAPerson)));
 }

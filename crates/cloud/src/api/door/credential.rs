@@ -7,39 +7,68 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Uri, header};
 
 use super::key::denied;
-use crate::access::{Credential, SignedIn};
+use crate::access::{Allowance, Credential, SignedIn};
 use crate::api::App;
 use crate::api::headers::Tally;
 use crate::api::notice::Notice;
 use crate::api::problem::{Code, Problem};
-use crate::trail::Origin;
+use crate::trail::{Origin, Who};
 
 /// The header that a foreign page cannot send without asking first, and CORS is closed.
 const OWN_PAGE: &str = "x-fieldkeep";
 
 /// Who is there.
 pub(super) async fn signed_in(app: &App, head: &Parts) -> Result<SignedIn, Problem> {
+    let shown = shown(app, head)?;
+    let actor = app.access.actor(&shown.credential, &origin(head)).await;
+    let actor = actor.map_err(denied)?;
+    shown.admit(head, actor.who(), || app.access.take_request(&actor))?;
+    Ok(actor)
+}
+
+/// A credential that a request shows; nothing is known of it yet.
+pub(super) struct Shown {
+    credential: Credential,
+    from_cookie: bool,
+}
+
+impl Shown {
+    pub(super) fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// Lets in whoever the credential proved to be, unless a foreign page made the browser send it or their requests are
+    /// used up.
+    pub(super) fn admit(
+        &self,
+        head: &Parts,
+        who: Who,
+        take: impl FnOnce() -> Result<Option<Allowance>, u64>,
+    ) -> Result<(), Problem> {
+        Notice::of(&head.extensions).known(who);
+        if self.from_cookie && !is_safe(&head.method) {
+            let own = head.headers.get(OWN_PAGE).is_some_and(|value| value == "1");
+            if !own {
+                return Err(Problem::new(Code::CrossSite)
+                    .detail("a write with a cookie needs the header X-Fieldkeep: 1"));
+            }
+            same_origin(head)?;
+        }
+        within_quota(head, take())
+    }
+}
+
+/// The credential of a request.
+pub(super) fn shown(app: &App, head: &Parts) -> Result<Shown, Problem> {
     let (credential, from_cookie) = match head.headers.get(header::AUTHORIZATION) {
         Some(value) => (value.to_str().ok().and_then(Credential::bearer), false),
         None => (cookie(&head.headers, app.cookie()), true),
     };
     let credential = credential.ok_or(Problem::new(Code::Unauthenticated))?;
-    let actor = app
-        .access
-        .actor(&credential, &origin(head))
-        .await
-        .map_err(denied)?;
-    Notice::of(&head.extensions).known(&actor);
-    if from_cookie && !is_safe(&head.method) {
-        let own = head.headers.get(OWN_PAGE).is_some_and(|value| value == "1");
-        if !own {
-            return Err(Problem::new(Code::CrossSite)
-                .detail("a write with a cookie needs the header X-Fieldkeep: 1"));
-        }
-        same_origin(head)?;
-    }
-    within_quota(app, head, &actor)?;
-    Ok(actor)
+    Ok(Shown {
+        credential,
+        from_cookie,
+    })
 }
 
 /// Who shows a token of the compatibility routes: nothing else opens them, and it opens nothing else.
@@ -54,14 +83,14 @@ pub(super) async fn legacy(app: &App, head: &Parts) -> Result<SignedIn, Problem>
     };
     let actor = app.access.legacy_actor(&token, &origin(head)).await;
     let actor = actor.map_err(denied)?;
-    Notice::of(&head.extensions).known(&actor);
-    within_quota(app, head, &actor)?;
+    Notice::of(&head.extensions).known(actor.who());
+    within_quota(head, app.access.take_request(&actor))?;
     Ok(actor)
 }
 
 /// Takes a request of a key's or a service account's quota, and leaves word of what is left for the answer's headers.
-fn within_quota(app: &App, head: &Parts, actor: &SignedIn) -> Result<(), Problem> {
-    match app.access.take_request(actor) {
+fn within_quota(head: &Parts, taken: Result<Option<Allowance>, u64>) -> Result<(), Problem> {
+    match taken {
         Ok(None) => Ok(()),
         Ok(Some(allowance)) => {
             if let Some(tally) = head.extensions.get::<Tally>() {

@@ -9,7 +9,8 @@ use fieldkeep_protocol::ProjectId;
 
 use super::{Head, Sketch, credential};
 use crate::access::{
-    Actor, Admin, Audit, Denied, Level, Nobody, OperatorSession, Read, Session, SignedIn, Write,
+    Actor, Admin, Arrived, Arriving, Audit, Denied, Fresh, Held, Level, Nobody, OperatorSession,
+    Read, Session, SignedIn, Write,
 };
 use crate::api::App;
 use crate::api::id::Named as _;
@@ -21,6 +22,10 @@ use crate::api::problem::{Code, Problem};
 pub enum Needs {
     /// Nothing: anybody on the network may.
     Nobody,
+    /// A person on the way in, or a credential of any kind.
+    Arriving,
+    /// A person who may still have to set up a second factor, or a credential of any kind.
+    Arrived,
     /// A credential of any kind.
     SignedIn,
     /// The instance's operator.
@@ -43,6 +48,8 @@ impl Needs {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Nobody => "nobody",
+            Self::Arriving => "signing in",
+            Self::Arrived => "setting up",
             Self::SignedIn => "signed in",
             Self::Operator => "operator",
             Self::Read => "project: read",
@@ -62,6 +69,9 @@ pub trait Key: Sized + Send + 'static {
     /// What the row needs.
     const NEEDS: Needs;
 
+    /// Whether its holder must have proved within ten minutes who they are.
+    const FRESH: bool = false;
+
     /// Asks `access` for the key, from the head of the request alone.
     fn take(app: &App, head: &Head) -> impl Future<Output = Result<Self, Problem>> + Send;
 
@@ -76,6 +86,49 @@ impl Key for Nobody {
         // A foreign page must not sign a visitor in as somebody else.
         credential::same_origin(&head.parts)?;
         Ok(Self::admit(credential::origin(&head.parts)))
+    }
+}
+
+impl Key for Arriving {
+    const NEEDS: Needs = Needs::Arriving;
+
+    async fn take(app: &App, head: &Head) -> Result<Self, Problem> {
+        let shown = credential::shown(app, &head.parts)?;
+        let origin = credential::origin(&head.parts);
+        let key = app.access.arriving(shown.credential(), &origin).await;
+        let key = key.map_err(denied)?;
+        shown.admit(&head.parts, key.who(), || {
+            app.access.take_request_arriving(&key)
+        })?;
+        Ok(key)
+    }
+}
+
+impl Key for Arrived {
+    const NEEDS: Needs = Needs::Arrived;
+
+    async fn take(app: &App, head: &Head) -> Result<Self, Problem> {
+        let shown = credential::shown(app, &head.parts)?;
+        let origin = credential::origin(&head.parts);
+        let key = app.access.arrived(shown.credential(), &origin).await;
+        let key = key.map_err(denied)?;
+        let who = key.signed_in();
+        shown.admit(&head.parts, who.who(), || app.access.take_request(who))?;
+        Ok(key)
+    }
+}
+
+impl<K: Key + Held> Key for Fresh<K> {
+    const NEEDS: Needs = K::NEEDS;
+    const FRESH: bool = true;
+
+    async fn take(app: &App, head: &Head) -> Result<Self, Problem> {
+        let key = K::take(app, head).await?;
+        app.access.fresh(key).map_err(denied)
+    }
+
+    fn sketch(sketch: &mut Sketch) {
+        K::sketch(sketch);
     }
 }
 
@@ -172,6 +225,15 @@ pub(in crate::api) fn denied(denied: Denied) -> Problem {
         Denied::Unauthenticated => Problem::new(Code::Unauthenticated),
         Denied::NotFound => Problem::new(Code::NotFound),
         Denied::Forbidden => Problem::new(Code::Forbidden),
+        Denied::ShowFactor => Problem::new(Code::SecondFactorRequired)
+            .detail("show your second factor first: POST /api/v1/auth/second-factor"),
+        Denied::SetUpFactor => Problem::new(Code::SecondFactorRequired).detail(
+            "your role needs a second factor: set up a passkey (/api/v1/auth/passkeys) or an authenticator app \
+             (/api/v1/auth/totp) first",
+        ),
+        Denied::Stale => Problem::new(Code::ReauthenticationRequired).detail(
+            "prove once more who you are, by password, code or passkey: POST /api/v1/auth/prove; it is good for 10 minutes",
+        ),
         Denied::Failed(failure) => Problem::unavailable("access could not be checked", &failure),
     }
 }

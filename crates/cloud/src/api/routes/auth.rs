@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::access::{AccessError, Actor, Nobody, Role, SignedIn, Started};
+use crate::access::{
+    AccessError, Actor, Arrived, Arriving, Held as _, Nobody, Role, Started, Step,
+};
 use crate::api::App;
 use crate::api::door::{Body, Empty, Json, SetCookie, Source, clear_cookie, session_cookie};
 use crate::api::fault::{access, failure, projects};
@@ -23,7 +25,32 @@ pub(super) struct Me {
     operator: bool,
     /// Have I come in by a link and still no password?
     must_set_password: bool,
+    /// What is left to do before anything else is answered.
+    step: StepWord,
     projects: Vec<MyProject>,
+}
+
+/// What is left to do on the way in.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Step)]
+pub(super) enum StepWord {
+    /// Nothing.
+    Done,
+    /// Show the second factor.
+    ShowFactor,
+    /// Set up a second factor: your role needs one.
+    SetUpFactor,
+}
+
+impl From<Step> for StepWord {
+    fn from(step: Step) -> Self {
+        match step {
+            Step::Done => Self::Done,
+            Step::ShowFactor => Self::ShowFactor,
+            Step::SetUpFactor => Self::SetUpFactor,
+        }
+    }
 }
 
 /// What kind of caller.
@@ -103,7 +130,7 @@ pub(super) struct Entry {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewPassword {
-    /// At least 15 characters.
+    /// At least 15 characters, or 8 beside a second factor; at most 256.
     #[schema(format = Password)]
     password: String,
     /// The old one, unless there is none or I came in by a link just now.
@@ -140,7 +167,7 @@ pub(super) async fn sign_in(
     begun(&app, started).await
 }
 
-async fn begun(app: &App, started: Started) -> Result<SetCookie<Json<Me>>, Problem> {
+pub(super) async fn begun(app: &App, started: Started) -> Result<SetCookie<Json<Me>>, Problem> {
     Ok(SetCookie {
         cookie: session_cookie(app, &started.cookie, started.max_age_s),
         answer: Json(describe(app, &started.who).await?),
@@ -149,12 +176,14 @@ async fn begun(app: &App, started: Started) -> Result<SetCookie<Json<Me>>, Probl
 
 /// Sets my password.
 pub(super) async fn password(
-    me: SignedIn,
+    me: Arrived,
     app: App,
     Body(body): Body<NewPassword>,
 ) -> Result<Empty, Problem> {
+    let mine = app.projects.list(me.signed_in()).await.map_err(projects)?;
+    let names: Vec<String> = mine.into_iter().map(|(project, _)| project.name).collect();
     app.access
-        .set_password(&me, body.current.as_deref(), &body.password)
+        .set_password(&me, body.current.as_deref(), &body.password, &names)
         .await
         .map_err(|error| match error {
             // Signed in already: it is a field that is wrong.
@@ -165,8 +194,8 @@ pub(super) async fn password(
 }
 
 /// Ends my session, on the server too.
-pub(super) async fn sign_out(me: SignedIn, app: App) -> Result<SetCookie<Empty>, Problem> {
-    app.access.sign_out(me).await.map_err(|e| failure(&e))?;
+pub(super) async fn sign_out(me: Arriving, app: App) -> Result<SetCookie<Empty>, Problem> {
+    app.access.sign_out(&me).await.map_err(|e| failure(&e))?;
     Ok(SetCookie {
         cookie: clear_cookie(&app),
         answer: Empty,
@@ -174,12 +203,16 @@ pub(super) async fn sign_out(me: SignedIn, app: App) -> Result<SetCookie<Empty>,
 }
 
 /// Who I am.
-pub(super) async fn me(me: SignedIn, app: App) -> Result<Json<Me>, Problem> {
+pub(super) async fn me(me: Arriving, app: App) -> Result<Json<Me>, Problem> {
     describe(&app, &me).await.map(Json)
 }
 
-async fn describe(app: &App, who: &SignedIn) -> Result<Me, Problem> {
-    let mine = app.projects.list(who).await.map_err(projects)?;
+async fn describe(app: &App, who: &Arriving) -> Result<Me, Problem> {
+    // Nothing of projects is told before every step is done.
+    let mine = match who.finished() {
+        Some(who) => app.projects.list(who).await.map_err(projects)?,
+        None => Vec::new(),
+    };
     let mine = mine
         .into_iter()
         .map(|(project, role)| MyProject {
@@ -188,7 +221,7 @@ async fn describe(app: &App, who: &SignedIn) -> Result<Me, Problem> {
             role: role.into(),
         })
         .collect();
-    let person = app.access.me(who).await.map_err(|e| failure(&e))?;
+    let person = app.access.me_arriving(who).await.map_err(|e| failure(&e))?;
     match (who.actor(), person) {
         (Actor::Person(id), Some(person)) => Ok(Me {
             id: id.to_string(),
@@ -197,6 +230,7 @@ async fn describe(app: &App, who: &SignedIn) -> Result<Me, Problem> {
             name: person.name,
             operator: person.operator,
             must_set_password: who.must_set_password(),
+            step: who.step().into(),
             projects: mine,
         }),
         (Actor::ApiKey(_, key), _) => Ok(Me {
@@ -206,20 +240,25 @@ async fn describe(app: &App, who: &SignedIn) -> Result<Me, Problem> {
             name: "API key".to_owned(),
             operator: false,
             must_set_password: false,
+            step: StepWord::Done,
             projects: mine,
         }),
         (Actor::ServiceAccount(_, account), _) => Ok(Me {
             id: account.to_string(),
             kind: Kind::ServiceAccount,
             email: None,
-            name: app
-                .access
-                .my_service_account(who)
-                .await
-                .map_err(|e| failure(&e))?
-                .ok_or(Problem::new(Code::Unauthenticated))?,
+            name: match who.finished() {
+                Some(who) => app
+                    .access
+                    .my_service_account(who)
+                    .await
+                    .map_err(|e| failure(&e))?,
+                None => None,
+            }
+            .ok_or(Problem::new(Code::Unauthenticated))?,
             operator: false,
             must_set_password: false,
+            step: StepWord::Done,
             projects: mine,
         }),
         // A person who was removed between the question who it is and this one.

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::auth::RoleWord;
 use super::service_accounts::{ScopeWord, scopes, words};
-use crate::access::{Admin, ApiKey, Locations, NewApiKey, Scopes, Session};
+use crate::access::{Admin, ApiKey, Fresh, Locations, NewApiKey, Scopes, Session};
 use crate::api::App;
 use crate::api::door::{At, Body, Created, Empty, Json, Query};
 use crate::api::fault::access;
@@ -124,7 +124,7 @@ pub(super) async fn keys(
 
 /// Makes an API key.
 pub(super) async fn create_key(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     Body(order): Body<KeyOrder>,
 ) -> Result<Created<MadeKey>, Problem> {
@@ -157,7 +157,7 @@ pub(super) async fn create_key(
 
 /// Revokes an API key, at once.
 pub(super) async fn revoke_key(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     At(key): At<KeyId>,
 ) -> Result<Empty, Problem> {

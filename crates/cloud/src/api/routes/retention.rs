@@ -5,7 +5,7 @@ use fieldkeep_store::{Amount, Deletion, Expired};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::access::{Admin, Audit, Grant, Read, Session};
+use crate::access::{Admin, Audit, Fresh, Grant, Read, Session};
 use crate::api::App;
 use crate::api::door::{At, Body, Created, Empty, Given, Holds, Json, Params, Query, QueryParam};
 use crate::api::fault::{projects, series};
@@ -129,7 +129,7 @@ pub(super) async fn project(
 
 /// Sets how long the project's measurements are kept. What is too old goes within minutes: see the preview first.
 pub(super) async fn set_project(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     Body(policy): Body<PolicyWord>,
 ) -> Result<Json<ProjectView>, Problem> {
@@ -155,7 +155,7 @@ pub(super) async fn element(
 
 /// Sets how long an element's measurements are kept.
 pub(super) async fn set_element(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     At(id): At<ElementId>,
     Body(policy): Body<PolicyWord>,

@@ -29,7 +29,7 @@ async fn the_matrix_is_the_golden_text() {
             group = Some(row.needs() == Needs::Nobody);
             head(&mut text);
         }
-        write!(text, "{name:66} {:15}", row.needs().words()).unwrap();
+        write!(text, "{name:66} {:22}", row.asks()).unwrap();
         for who in Who::ALL {
             let Some(mut request) = sample(&world, &name).await else {
                 missing.push(name.clone());
@@ -69,13 +69,14 @@ const HEAD: &str = "\
 Every row of the route table, asked by everybody. Statuses below 400 are answers; 422 got past the door.
 garbage: a key that never was. expired: a session. revoked: a key. stranger: administrator of another project.
 operator: member of no project. limited: viewer of another location than the one where everything is.
+stale: administrator who proved long ago who they are; rows that ask for fresh proof answer 401.
 svc: a token of a service account with that scope. legacy: a token of the compatibility routes (/compat), which refuse in
 the words of another API: 200 with status error where something is not there, 403 and 400 at its sign-in.
 
 ";
 
 fn head(text: &mut String) {
-    write!(text, "{:66} {:15}", "", "needs").unwrap();
+    write!(text, "{:66} {:22}", "", "needs").unwrap();
     for who in Who::ALL {
         write!(text, " {}", who.name()).unwrap();
     }

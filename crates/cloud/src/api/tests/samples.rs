@@ -45,6 +45,24 @@ const KNOWN: &[&str] = &[
     "/api/v1/auth/sign-in",
     "/api/v1/auth/password",
     "/api/v1/auth/sign-out",
+    "/api/v1/auth/passkey",
+    "/api/v1/auth/passkey/challenge",
+    "/api/v1/auth/invitation",
+    "/api/v1/auth/invitation/accept",
+    "/api/v1/auth/invitation/join",
+    "/api/v1/auth/second-factor",
+    "/api/v1/auth/second-factor/challenge",
+    "/api/v1/auth/prove",
+    "/api/v1/auth/factors",
+    "/api/v1/auth/totp",
+    "/api/v1/auth/totp/confirm",
+    "/api/v1/auth/passkeys",
+    "/api/v1/auth/passkeys/challenge",
+    "/api/v1/auth/recovery-codes",
+    "/api/v1/auth/recovery-codes/kept",
+    "/api/v1/auth/sessions",
+    "/api/v1/auth/sessions/end-others",
+    "/api/v1/projects/{project}/invitations",
     "/api/v1/me",
     "/api/v1/instance/backup",
     "/api/v1/openapi.json",
@@ -114,7 +132,22 @@ async fn body(world: &World, row: &str) -> Option<serde_json::Value> {
             Some(json!({ "token": token }))
         }
         // Past the door and refused for its content: hashing passwords here would only take time.
-        ("POST", "/auth/sign-in" | "/auth/password") => Some(json!({})),
+        (
+            "POST",
+            "/auth/sign-in"
+            | "/auth/password"
+            | "/auth/passkey"
+            | "/auth/passkeys"
+            | "/auth/invitation/accept",
+        ) => Some(json!({})),
+        ("POST", "/auth/second-factor" | "/auth/prove") => Some(json!({})),
+        ("POST", "/auth/totp/confirm") => Some(json!({ "code": "000000" })),
+        ("POST", "/auth/invitation") => Some(json!({ "token": world.spare_invitation().await.1 })),
+        // For somebody else: whoever asks is told so.
+        ("POST", "/auth/invitation/join") => {
+            Some(json!({ "token": world.spare_invitation().await.1 }))
+        }
+        ("POST", "/invitations") => Some(json!({ "email": "new@example.org", "role": "viewer" })),
         ("POST", "/projects") => Some(json!({ "name": "new", "zone": "UTC" })),
         ("PATCH", "") => Some(json!({ "zone": "UTC" })),
         ("POST", "/locations") => Some(json!({ "name": "new" })),
@@ -191,6 +224,25 @@ async fn special(world: &World, row: &str) -> Option<(String, Option<serde_json:
         }
         "DELETE /claims/{claim}" => {
             plain(format!("{project}/claims/{}", world.spare_claim().await))
+        }
+        "POST /invitations/{invitation}/resend" => plain(format!(
+            "{project}/invitations/{}/resend",
+            world.spare_invitation().await.0
+        )),
+        "DELETE /invitations/{invitation}" => plain(format!(
+            "{project}/invitations/{}",
+            world.spare_invitation().await.0
+        )),
+        // Past the door, and not found: nobody here has a passkey or another session.
+        "PATCH /api/v1/auth/passkeys/{passkey}" => Some((
+            "/api/v1/auth/passkeys/pky_00000000000000000000000000".to_owned(),
+            Some(json!({ "name": "renamed" })),
+        )),
+        "DELETE /api/v1/auth/passkeys/{passkey}" => {
+            plain("/api/v1/auth/passkeys/pky_00000000000000000000000000".to_owned())
+        }
+        "DELETE /api/v1/auth/sessions/{session}" => {
+            plain("/api/v1/auth/sessions/ses_00000000000000000000000000".to_owned())
         }
         "DELETE /keys/{key}" => plain(format!("{project}/keys/{}", world.spare_key().await)),
         "POST /retention/release" => Some((

@@ -13,8 +13,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use fieldkeep_protocol::{
-    ClaimId, DeploymentId, DeviceId, ElementId, LocationId, PersonId, ProjectId, ServiceId,
-    Timestamp,
+    ClaimId, DeploymentId, DeviceId, ElementId, InvitationId, LocationId, PersonId, ProjectId,
+    ServiceId, Timestamp,
 };
 use fieldkeep_store::{Options, Store};
 use http::{Request, Response, header};
@@ -26,7 +26,9 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-use crate::access::{Access, Action, Locations, NewApiKey, Role, Scopes, Task, system};
+use crate::access::{
+    Access, Action, Locations, NewApiKey, NewInvitation, Role, Scopes, Task, system,
+};
 use crate::api::{Rooms, router};
 use crate::backup::Backup;
 use crate::clock::{Clock, Hands};
@@ -88,6 +90,8 @@ pub(super) enum Who {
     Stranger,
     Operator,
     Limited,
+    /// An administrator who proved long ago who they are.
+    Stale,
     Person(Role),
     Key(Role),
     /// A service account with a token of these scopes.
@@ -97,7 +101,7 @@ pub(super) enum Who {
 }
 
 impl Who {
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::None,
         Self::Garbage,
         Self::Expired,
@@ -105,6 +109,7 @@ impl Who {
         Self::Stranger,
         Self::Operator,
         Self::Limited,
+        Self::Stale,
         Self::Person(Role::Viewer),
         Self::Person(Role::Auditor),
         Self::Person(Role::Editor),
@@ -130,6 +135,7 @@ impl Who {
             Self::Stranger => "stranger".to_owned(),
             Self::Operator => "operator".to_owned(),
             Self::Limited => "limited".to_owned(),
+            Self::Stale => "stale".to_owned(),
             Self::Person(role) => role.name().to_owned(),
             Self::Key(role) => format!("key:{}", role.name()),
             Self::Service(scopes) => {
@@ -222,6 +228,7 @@ impl World {
             db: db.clone(),
             stopping,
         });
+        access.announce("localhost", "localhost:8443");
         let mut world = Self {
             router,
             db,
@@ -253,6 +260,7 @@ impl World {
         for who in Who::ALL {
             let role_and_place = match who {
                 Who::Person(role) => Some((ours, role, Locations::All)),
+                Who::Stale => Some((ours, Role::Administrator, Locations::All)),
                 Who::Limited => Some((ours, Role::Viewer, Locations::only([self.here]))),
                 Who::Stranger => Some((self.theirs.project, Role::Administrator, Locations::All)),
                 Who::Operator => None,
@@ -348,6 +356,26 @@ impl World {
             .id
     }
 
+    /// An invitation of ours that a request may use up, and its token.
+    pub(super) async fn spare_invitation(&self) -> (InvitationId, String) {
+        let session = system(Task::AdminCommand).project(self.ours.project);
+        let number = self.spares.fetch_add(1, Ordering::Relaxed);
+        let new = NewInvitation {
+            email: format!("guest{number}@example.org"),
+            role: Role::Viewer,
+            locations: Locations::All,
+            until: None,
+        };
+        let (invitation, link) = self
+            .access
+            .invite(&session.grant(), "ours", new)
+            .await
+            .unwrap();
+        // Revoked or not, there may be only so many at once.
+        let link = link.unwrap();
+        (invitation.id, link.split_once('#').unwrap().1.to_owned())
+    }
+
     /// A location of ours that a request may remove.
     pub(super) async fn spare_location(&self) -> LocationId {
         let session = system(Task::AdminCommand).project(self.ours.project);
@@ -370,12 +398,7 @@ impl World {
 
     /// A session of a person, by a link.
     pub(super) async fn session(&self, who: Who) -> String {
-        let token = self.link(who).await;
-        self.access
-            .redeem_link(&token, &Origin::here())
-            .await
-            .unwrap()
-            .cookie
+        self.access.full_session(&who.email()).await.unwrap()
     }
 
     /// A person's id.
@@ -404,6 +427,11 @@ impl World {
             Who::Service(scopes) => return bearer(request, &self.token(scopes).await),
             Who::Legacy => return bearer(request, &self.legacy_token().await),
             Who::Expired => self.expired.clone(),
+            Who::Stale => {
+                let cookie = self.session(who).await;
+                self.access.grow_stale(&cookie).await.unwrap();
+                cookie
+            }
             Who::Stranger | Who::Operator | Who::Limited | Who::Person(_) => {
                 self.session(who).await
             }

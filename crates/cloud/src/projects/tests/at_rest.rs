@@ -29,10 +29,10 @@ async fn fill(bench: &Bench) -> Vec<String> {
         email,
         password,
     ] = CANARIES;
-    let who = bench.sign_in(email).await;
+    let cookie = bench.access.full_session(email).await.unwrap();
     bench
         .access
-        .set_password(&who, None, password)
+        .set_password_of(&cookie, password)
         .await
         .unwrap();
     let started = bench
