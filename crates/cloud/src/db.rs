@@ -38,6 +38,10 @@ pub const MIGRATIONS: &[Migration] = &[
         number: 5,
         sql: include_str!("../migrations/catalogue/0005_service.sql"),
     },
+    Migration {
+        number: 7,
+        sql: include_str!("../migrations/catalogue/0007_units_and_repeats.sql"),
+    },
 ];
 
 /// The open catalogue. Cheap to clone; all clones share its connections.

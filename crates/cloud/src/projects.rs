@@ -12,6 +12,7 @@ mod legacy;
 mod locations;
 mod retention;
 mod text;
+mod units;
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ pub use legacy::{LegacyIds, LegacyObject};
 pub use locations::{Location, LocationChange, NewLocation, Place};
 pub use retention::{Hold, Keeping, Policy, ProjectRetention, Retention};
 pub use text::Invalid;
+pub use units::{NewUnit, Scaling, UnitChange, UnitMode};
 
 /// Why something about a project was refused or failed.
 #[derive(Debug, thiserror::Error)]

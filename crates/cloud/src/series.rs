@@ -10,6 +10,7 @@ mod clocks;
 mod cold;
 mod expiry;
 mod live;
+mod scale;
 mod table;
 mod width;
 
@@ -20,8 +21,8 @@ use std::sync::Arc;
 use fieldkeep_protocol::{DeviceId, ElementId, Epoch, ProjectId, Timestamp};
 use fieldkeep_store::{
     AppendError, Bucket, Buckets, ChannelsReceipt, ClockError, Completeness, Cursor, EpochLedger,
-    Gap, Origin, Page, Point, QuarantineState, Quarantined, Receipt, Source, Store, StoreError,
-    TimeRange, Totals,
+    Gap, Origin, Outline, Page, Point, QuarantineState, Quarantined, Receipt, Source, Store,
+    StoreError, TimeRange, Totals,
 };
 use futures_util::Stream;
 use tokio::sync::Notify;
@@ -30,7 +31,7 @@ use tokio::task::JoinSet;
 use crate::access::{Access, Denied, Grant, Read, Session};
 use crate::clock::Clock;
 use crate::pki::{DeviceSession, Pki, PkiError};
-use crate::projects::{Projects, ProjectsError};
+use crate::projects::{Projects, ProjectsError, Scaling};
 
 pub use changes::{ElementChange, ElementChanges};
 pub use live::Fresh;
@@ -222,7 +223,8 @@ impl Series {
         limit: usize,
     ) -> Result<Page, SeriesError> {
         let sources = self.sources(grant, element).await?;
-        let page = self.page(grant, &sources, range, after, limit).await?;
+        let mut page = self.page(grant, &sources, range, after, limit).await?;
+        self.scale_points(grant, element, &mut page.points).await?;
         Ok(Page {
             gaps: self.past(page.gaps),
             ..page
@@ -240,10 +242,11 @@ impl Series {
         place: (Option<Position>, usize),
     ) -> Result<Page, SeriesError> {
         let sources = self.sources(grant, element).await?;
-        let page = self
+        let mut page = self
             .store
             .scan_known(grant.project(), &sources, range, known_at, place)
             .await?;
+        self.scale_points(grant, element, &mut page.points).await?;
         Ok(Page {
             gaps: self.past(page.gaps),
             ..page
@@ -258,12 +261,9 @@ impl Series {
         range: TimeRange,
         wanted: usize,
     ) -> Result<Vec<Buckets>, SeriesError> {
-        let sources = self.sources_of(grant, elements).await?;
-        let sources: Vec<&[Source]> = sources.iter().map(AsRef::as_ref).collect();
-        let width_us = width::bucket_width_us(range.from.as_micros(), range.to.as_micros(), wanted);
-        let outlines = self
-            .store
-            .outlines(grant.project(), &sources, range, width_us, 0)
+        let of = self.scaled_sources(grant, elements).await?;
+        let (_, outlines) = self
+            .outlines(grant.project(), &of, range, wanted, 0)
             .await?;
         Ok(outlines
             .into_iter()
@@ -312,18 +312,16 @@ impl Series {
         wanted: usize,
         show: fn(&[ElementId], Vec<Drawn>) -> T,
     ) -> Result<Vec<T>, SeriesError> {
-        let sources = self.sources_of(grant, elements).await?;
+        let of = self.scaled_sources(grant, elements).await?;
         let project = grant.project();
         let groups = (elements.len() / GROUP).clamp(1, self.cores);
         let each = elements.len().div_ceil(groups).max(1);
         let mut tasks = JoinSet::new();
         let mut shown = BTreeMap::new();
-        for (place, (elements, sources)) in
-            elements.chunks(each).zip(sources.chunks(each)).enumerate()
-        {
-            let (series, sources, elements) = (self.clone(), sources.to_vec(), elements.to_vec());
+        for (place, (elements, of)) in elements.chunks(each).zip(of.chunks(each)).enumerate() {
+            let (series, of, elements) = (self.clone(), of.to_vec(), elements.to_vec());
             let group = async move {
-                let drawn = series.drawn(project, &sources, range, wanted).await?;
+                let drawn = series.drawn(project, &of, range, wanted).await?;
                 Ok::<_, SeriesError>(show(&elements, drawn))
             };
             if groups == 1 {
@@ -342,19 +340,25 @@ impl Series {
         Ok(shown.into_values().collect())
     }
 
+    /// What feeds some elements and how their values are read, in their order.
+    async fn scaled_sources(
+        &self,
+        grant: &Grant<'_, Read>,
+        elements: &[ElementId],
+    ) -> Result<Vec<(Arc<[Source]>, Scaling)>, SeriesError> {
+        let sources = self.sources_of(grant, elements).await?;
+        let scalings = self.scalings(grant, elements).await?;
+        Ok(sources.into_iter().zip(scalings).collect())
+    }
+
     async fn drawn(
         &self,
         project: ProjectId,
-        sources: &[Arc<[Source]>],
+        of: &[(Arc<[Source]>, Scaling)],
         range: TimeRange,
         wanted: usize,
     ) -> Result<Vec<Drawn>, SeriesError> {
-        let sources: Vec<&[Source]> = sources.iter().map(AsRef::as_ref).collect();
-        let width_us = width::bucket_width_us(range.from.as_micros(), range.to.as_micros(), wanted);
-        let outlines = self
-            .store
-            .outlines(project, &sources, range, width_us, wanted)
-            .await?;
+        let (width_us, outlines) = self.outlines(project, of, range, wanted, wanted).await?;
         let drawn = outlines.into_iter().map(|outline| match outline.few {
             Some(page) => Drawn::Points {
                 points: page.points,
@@ -367,6 +371,36 @@ impl Series {
             },
         });
         Ok(drawn.collect())
+    }
+
+    async fn outlines(
+        &self,
+        project: ProjectId,
+        of: &[(Arc<[Source]>, Scaling)],
+        range: TimeRange,
+        wanted: usize,
+        few: usize,
+    ) -> Result<(i64, Vec<Outline>), SeriesError> {
+        let sources: Vec<&[Source]> = of.iter().map(|(sources, _)| sources.as_ref()).collect();
+        let width_us = width::bucket_width_us(range.from.as_micros(), range.to.as_micros(), wanted);
+        let mut outlines = self
+            .store
+            .outlines(project, &sources, range, width_us, few)
+            .await?;
+        for (outline, (sources, scaling)) in outlines.iter_mut().zip(of) {
+            if scaling.is_plain() {
+                continue;
+            }
+            match &mut outline.few {
+                Some(page) => scale::points(scaling, &mut page.points),
+                None => {
+                    let buckets = &mut outline.buckets.buckets;
+                    self.rescale(project, (sources, scaling), (range, width_us), buckets)
+                        .await?;
+                }
+            }
+        }
+        Ok((width_us, outlines))
     }
 
     /// The newest point of an element.
@@ -386,8 +420,12 @@ impl Series {
         elements: &[ElementId],
     ) -> Result<Vec<Option<Point>>, SeriesError> {
         let mut newest = Vec::with_capacity(elements.len());
-        for sources in self.sources_of(grant, elements).await? {
-            newest.push(self.store.latest(grant.project(), &sources).await?);
+        let sources = self.sources_of(grant, elements).await?;
+        let scalings = self.scalings(grant, elements).await?;
+        for (sources, scaling) in sources.iter().zip(&scalings) {
+            let mut point = self.store.latest(grant.project(), sources).await?;
+            scale::points(scaling, point.as_mut_slice());
+            newest.push(point);
         }
         Ok(newest)
     }
@@ -431,6 +469,18 @@ impl Series {
     ) -> Result<Totals, SeriesError> {
         let origin = self.reached(grant, device).await?;
         Ok(self.store.totals(origin).await?)
+    }
+
+    async fn scale_points(
+        &self,
+        grant: &Grant<'_, Read>,
+        element: ElementId,
+        points: &mut [Point],
+    ) -> Result<(), SeriesError> {
+        for scaling in self.scalings(grant, &[element]).await? {
+            scale::points(&scaling, points);
+        }
+        Ok(())
     }
 
     /// The store may end a page early; this one ends at the limit or with the range.

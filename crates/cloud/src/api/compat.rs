@@ -163,6 +163,8 @@ fn refuse(problem: &Problem) -> Response {
         | Code::TooLarge
         | Code::UnsupportedMediaType
         | Code::Conflict
+        | Code::Changed
+        | Code::KeyReused
         | Code::RateLimited
         | Code::Unavailable
         | Code::Internal => failed(problem.code().status()),

@@ -23,9 +23,11 @@
 
 mod answer;
 mod argument;
+mod conditional;
 mod credential;
 mod form;
 mod key;
+mod repeat;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -44,15 +46,17 @@ use utoipa::openapi::request_body::RequestBody;
 
 pub(super) use answer::json_parts;
 pub use answer::{Answer, Created, Either, Empty, Forms, Json, Raw, RawKind, SetCookie};
-pub(super) use argument::nullable;
 pub use argument::{
     Argument, At, AtProposal, BODY_MAX, Body, Given, Headers, Holds, Params, Query, QueryParam,
     Rest, Source,
 };
+pub(super) use argument::{nullable, present};
+pub(super) use conditional::IF_MATCH_SAYS;
 pub(super) use credential::{clear_cookie, session_cookie};
 pub use form::{Fields, Form, Pairs, Texts};
 pub(super) use key::denied;
 pub use key::{Key, LegacySession, Needs};
+pub(super) use repeat::{KEY_PATTERN, REPEAT_KEY, Running};
 
 use super::App;
 use super::notice::Notice;
@@ -96,6 +100,7 @@ pub struct Sketch {
 }
 
 type Served = Pin<Box<dyn Future<Output = Response> + Send>>;
+type Admitted<'r> = Pin<Box<dyn Future<Output = Result<(), Problem>> + Send + 'r>>;
 
 /// One route: the only way into this front door.
 #[derive(Clone)]
@@ -110,7 +115,18 @@ pub struct Row {
     /// Whether it changes nothing although it is no GET.
     pub(super) reads: bool,
     pub(super) sketch: fn(&mut Sketch),
+    /// Whether it answers with what it made.
+    pub(super) creates: bool,
+    /// Whether its answer holds what is told once.
+    secret: bool,
+    /// Fields of its answer that change without anybody changing them.
+    moving: &'static [&'static str],
+    admit: for<'r> fn(&'r App, &'r Head) -> Admitted<'r>,
     serve: Arc<dyn Fn(App, Incoming) -> Served + Send + Sync>,
+}
+
+fn admit<'r, K: Key>(app: &'r App, head: &'r Head) -> Admitted<'r> {
+    Box::pin(async move { K::take(app, head).await.map(drop) })
 }
 
 /// An operation of the API.
@@ -129,6 +145,10 @@ where
         documented: true,
         reads: false,
         sketch: H::sketch,
+        creates: H::CREATES,
+        secret: false,
+        moving: &[],
+        admit: admit::<K>,
         serve: Arc::new(move |app, incoming| {
             let handler = handler.clone();
             Box::pin(async move { handler.serve(app, incoming).await })
@@ -198,6 +218,20 @@ impl Row {
         self
     }
 
+    /// Says that the answer holds a secret that is told once, so that nothing keeps it.
+    #[must_use]
+    pub const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    /// Names the fields of the answer that change without anybody changing them: `If-Match` does not look at them.
+    #[must_use]
+    pub const fn moving(mut self, fields: &'static [&'static str]) -> Self {
+        self.moving = fields;
+        self
+    }
+
     /// What it asks of whoever knocks.
     #[must_use]
     pub const fn needs(&self) -> Needs {
@@ -256,7 +290,14 @@ async fn enter(app: App, mut request: Request, rows: Arc<[Row]>) -> Response {
         notice.reading();
     }
     let head = Head { parts, path };
-    (row.serve)(app, Incoming { head, body }).await
+    let incoming = Incoming { head, body };
+    if row.method == Method::GET {
+        conditional::read(app, row, incoming).await
+    } else if row.creates && incoming.head.parts.headers.contains_key(REPEAT_KEY) {
+        repeat::once(app, row, incoming).await
+    } else {
+        conditional::change(app, &rows, row, incoming).await
+    }
 }
 
 /// Answers what is in no row: 401 without a good credential, 404 with one.
@@ -292,6 +333,9 @@ async fn refuse(app: &App, request: Request, code: Code) -> Response {
                `OperatorSession` or `Nobody`), the others arguments of the door, its result `Result<impl Answer, Problem>`"
 )]
 pub trait Handler<K, A>: Clone + Send + Sync + 'static {
+    /// Whether it answers with what it made.
+    const CREATES: bool;
+
     /// Takes the key, reads the arguments in order, runs.
     fn serve(self, app: App, incoming: Incoming) -> impl Future<Output = Response> + Send;
 
@@ -309,6 +353,8 @@ macro_rules! handler {
             K: Key,
             $($argument: Argument,)*
         {
+            const CREATES: bool = R::CREATES;
+
             #[allow(clippy::allow_attributes, unused_mut, reason = "without arguments nothing is taken out")]
             async fn serve(self, app: App, mut incoming: Incoming) -> Response {
                 let key = match K::take(&app, &incoming.head).await {

@@ -134,6 +134,8 @@ fn is_decision(code: Code) -> bool {
         | Code::TooLarge
         | Code::UnsupportedMediaType
         | Code::Conflict
+        | Code::Changed
+        | Code::KeyReused
         | Code::Gone
         | Code::TooSlow
         | Code::Unavailable

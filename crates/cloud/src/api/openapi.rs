@@ -7,16 +7,20 @@
 use std::collections::BTreeMap;
 
 use utoipa::ToSchema as _;
-use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, PathsBuilder};
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{
+    HttpMethod, Operation, OperationBuilder, ParameterBuilder, ParameterIn, PathsBuilder,
+};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, InfoBuilder, License, OpenApi, OpenApiBuilder, PathItem,
-    Ref, RefOr, Response, ResponseBuilder, ResponsesBuilder, Schema, tag::TagBuilder,
+    Ref, RefOr, Required, Response, ResponseBuilder, ResponsesBuilder, Schema, tag::TagBuilder,
 };
 
-use super::door::{Needs, Row, Sketch};
+use super::door::{IF_MATCH_SAYS, KEY_PATTERN, Needs, Row, Sketch};
 use super::problem::{self, Wire};
 use super::routes;
 
@@ -51,7 +55,10 @@ fn build(rows: &[Row]) -> OpenApi {
         let mut sketch = Sketch::default();
         (row.sketch)(&mut sketch);
         collected.append(&mut sketch.schemas);
-        let operation = operation(row, sketch);
+        let is_read = rows
+            .iter()
+            .any(|other| other.path == row.path && other.method == http::Method::GET);
+        let operation = operation(row, sketch, is_read);
         paths = paths.path(row.path, PathItem::new(method(row), operation));
     }
     schemas.extend(collected);
@@ -132,9 +139,57 @@ fn tag(path: &'static str) -> &'static str {
     inner.split('/').next().unwrap_or(inner)
 }
 
-fn operation(row: &Row, sketch: Sketch) -> Operation {
+/// What the headers of a request do, and which answers they bring: see `door::conditional` and `door::repeat`.
+fn conditions(row: &Row, sketch: &mut Sketch, is_read: bool) -> Vec<&'static str> {
+    let tagged = sketch.success.iter_mut().filter(|(status, response)| {
+        status == "200" && response.content.contains_key("application/json")
+    });
+    let changes = row.method != http::Method::GET && row.method != http::Method::POST;
+    let mut has_tag = false;
+    if row.method == http::Method::GET || (changes && is_read) {
+        for (_, response) in tagged {
+            has_tag = true;
+            let header = HeaderBuilder::new()
+                .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+                .description(Some("Stands for what was answered."))
+                .build();
+            response.headers.insert("ETag".to_owned(), header.into());
+        }
+    }
+    let (name, pattern, says, statuses) = if row.method == http::Method::GET && has_tag {
+        let says = "The ETag of what you have: answered with 304 where it is still so.";
+        ("If-None-Match", None, says, vec!["304"])
+    } else if changes && is_read {
+        ("If-Match", None, IF_MATCH_SAYS, vec!["412"])
+    } else if row.creates && row.needs != Needs::Nobody {
+        let says = "Makes the request safe to repeat for 24 hours: the same key and request are answered as before.";
+        (
+            "Idempotency-Key",
+            Some(KEY_PATTERN),
+            says,
+            vec!["409", "422"],
+        )
+    } else {
+        return Vec::new();
+    };
+    let parameter = ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(says))
+        .schema(Some(
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .pattern(pattern),
+        ));
+    sketch.parameters.push(parameter.build());
+    statuses
+}
+
+fn operation(row: &Row, mut sketch: Sketch, is_read: bool) -> Operation {
     let reads_input = sketch.body.is_some() || !sketch.parameters.is_empty();
     let has_body = sketch.body.is_some();
+    let more = conditions(row, &mut sketch, is_read);
     let mut responses = ResponsesBuilder::new();
     for (status, response) in sketch.success {
         responses = responses.response(status, response);
@@ -156,6 +211,13 @@ fn operation(row: &Row, sketch: Sketch) -> Operation {
     if has_body {
         refusals.extend(["413", "415"]);
     }
+    refusals.extend(more.iter().filter(|status| **status != "304"));
+    if more.contains(&"304") {
+        let same = ResponseBuilder::new().description("What you have is what you would get.");
+        responses = responses.response("304", same.build());
+    }
+    refusals.sort_unstable();
+    refusals.dedup();
     for status in refusals {
         responses = responses.response(status, Ref::from_response_name("Problem"));
     }

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use std::borrow::Cow;
 
+use fieldkeep_protocol::LocationId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
@@ -153,6 +154,157 @@ impl Params for Wanted {
     }
 }
 
+/// Which page of a list of named things is asked for: filtered, and in the order of names or of creation.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    after: Option<(String, [u8; 16])>,
+    limit: usize,
+    by_name: bool,
+    descending: bool,
+    search: Option<String>,
+    location: Option<LocationId>,
+}
+
+/// What a list needs to know of a row.
+pub struct Face<'r> {
+    /// Its id.
+    pub id: [u8; 16],
+    /// Its name.
+    pub name: &'r str,
+    /// Where it is, for lists that can be narrowed to a location.
+    pub location: Option<LocationId>,
+}
+
+const SORTS: &[&str] = &["created", "-created", "name", "-name"];
+
+impl Listing {
+    /// The query parameters of such a list.
+    pub const PARAMS: [QueryParam; 5] = [
+        Wanted::PARAMS[0],
+        Wanted::PARAMS[1],
+        QueryParam {
+            name: "sort",
+            required: false,
+            holds: Holds::Word(SORTS),
+            says: "The order; - turns it round. By creation where nothing is said.",
+        },
+        QueryParam {
+            name: "search",
+            required: false,
+            holds: Holds::Text,
+            says: "Only those whose name holds this, whatever the case.",
+        },
+        QueryParam {
+            name: "location",
+            required: false,
+            holds: Holds::Location,
+            says: "Only those at this location.",
+        },
+    ];
+
+    fn sound(given: &Given, faults: &mut Faults) -> Self {
+        let sort = given.word("sort", SORTS, faults).unwrap_or("created");
+        let after: Option<(String, String, [u8; 16])> = given.cursor(faults);
+        let after = after.and_then(|(made_for, name, id)| {
+            if made_for == sort {
+                return Some((name, id));
+            }
+            faults.add("cursor", format!("is of a list with sort={made_for}"));
+            None
+        });
+        Self {
+            after,
+            limit: given
+                .number("limit", 1, PAGE_MAX, faults)
+                .unwrap_or(PAGE_DEFAULT),
+            by_name: sort.ends_with("name"),
+            descending: sort.starts_with('-'),
+            search: given.text("search").map(str::to_lowercase),
+            location: given.id("location", faults),
+        }
+    }
+
+    fn sort(&self) -> &'static str {
+        SORTS[usize::from(self.by_name) * 2 + usize::from(self.descending)]
+    }
+
+    /// Cuts the page out of all rows.
+    pub fn cut<T, U>(
+        &self,
+        rows: Vec<T>,
+        face: impl Fn(&T) -> Face<'_>,
+        show: impl Fn(T) -> U,
+    ) -> Page<U> {
+        let key = |row: &T| {
+            let face = face(row);
+            let name = if self.by_name {
+                face.name.to_lowercase()
+            } else {
+                String::new()
+            };
+            (name, face.id)
+        };
+        let mut rows: Vec<_> = rows
+            .into_iter()
+            .filter(|row| {
+                let face = face(row);
+                self.location
+                    .is_none_or(|wanted| face.location == Some(wanted))
+                    && (self.search.as_ref())
+                        .is_none_or(|part| face.name.to_lowercase().contains(part))
+            })
+            .map(|row| (key(&row), row))
+            .filter(|(key, _)| {
+                self.after.as_ref().is_none_or(|after| {
+                    if self.descending {
+                        key < after
+                    } else {
+                        key > after
+                    }
+                })
+            })
+            .collect();
+        rows.sort_by(|(one, _), (other, _)| {
+            let order = one.cmp(other);
+            if self.descending {
+                order.reverse()
+            } else {
+                order
+            }
+        });
+        let more = rows.len() > self.limit;
+        rows.truncate(self.limit);
+        let next_cursor = rows
+            .last()
+            .filter(|_| more)
+            .map(|((name, id), _)| encode(&(self.sort(), name, id)));
+        Page {
+            items: rows.into_iter().map(|(_, row)| show(row)).collect(),
+            next_cursor,
+        }
+    }
+}
+
+impl Params for Listing {
+    const ALL: &'static [QueryParam] = &Self::PARAMS;
+
+    fn read(given: &Given, faults: &mut Faults) -> Option<Self> {
+        Some(Self::sound(given, faults))
+    }
+}
+
+/// The same for what is at no location.
+#[derive(Clone, Debug)]
+pub struct Named(pub Listing);
+
+impl Params for Named {
+    const ALL: &'static [QueryParam] = Listing::PARAMS.split_at(4).0;
+
+    fn read(given: &Given, faults: &mut Faults) -> Option<Self> {
+        Some(Self(Listing::sound(given, faults)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +323,48 @@ mod tests {
             }
         }
         assert_eq!(seen, rows);
+    }
+
+    type Row = (&'static str, u8);
+
+    fn face(row: &Row) -> Face<'_> {
+        Face {
+            id: [row.1; 16],
+            name: row.0,
+            location: None,
+        }
+    }
+
+    #[test]
+    fn lists_are_sorted_and_searched_page_by_page() {
+        let rows: Vec<Row> = vec![("b", 0), ("Ab", 1), ("c", 2), ("ab", 3), ("abc", 4)];
+        for (by_name, descending, search, expected) in [
+            (false, false, None, vec![0, 1, 2, 3, 4]),
+            (false, true, None, vec![4, 3, 2, 1, 0]),
+            (true, false, None, vec![1, 3, 4, 0, 2]),
+            (true, true, Some("AB"), vec![4, 3, 1]),
+        ] {
+            let mut listing = Listing {
+                after: None,
+                limit: 2,
+                by_name,
+                descending,
+                search: search.map(str::to_lowercase),
+                location: None,
+            };
+            let mut seen = Vec::new();
+            loop {
+                let page = listing.cut(rows.clone(), face, |row| row.1);
+                seen.extend(page.items);
+                let Some(cursor) = page.next_cursor else {
+                    break;
+                };
+                let (sort, name, id): (String, _, _) = decode(&cursor).unwrap();
+                assert_eq!(sort, listing.sort());
+                listing.after = Some((name, id));
+            }
+            assert_eq!(seen, expected, "by_name {by_name}, descending {descending}");
+        }
     }
 
     #[test]

@@ -46,6 +46,10 @@ pub enum Code {
     UnsupportedMediaType,
     /// It contradicts what is there.
     Conflict,
+    /// Somebody has changed it since it was read.
+    Changed,
+    /// The `Idempotency-Key` stands for another request.
+    KeyReused,
     /// It was there and is no longer kept; `detail` says what can be asked instead.
     Gone,
     /// The answer takes too long; `errors` says what to narrow.
@@ -60,7 +64,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, for documents and tests.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Unauthenticated,
         Self::SignInFailed,
         Self::LinkInvalid,
@@ -75,6 +79,8 @@ impl Code {
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::Conflict,
+        Self::Changed,
+        Self::KeyReused,
         Self::Gone,
         Self::TooSlow,
         Self::RateLimited,
@@ -100,6 +106,8 @@ impl Code {
             Self::TooLarge => "too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Conflict => "conflict",
+            Self::Changed => "changed",
+            Self::KeyReused => "key_reused",
             Self::Gone => "gone",
             Self::TooSlow => "too_slow",
             Self::RateLimited => "rate_limited",
@@ -120,7 +128,8 @@ impl Code {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Malformed => StatusCode::BAD_REQUEST,
-            Self::Invalid | Self::TooSlow => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Changed => StatusCode::PRECONDITION_FAILED,
+            Self::Invalid | Self::TooSlow | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Gone => StatusCode::GONE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -149,6 +158,8 @@ impl Code {
             Self::TooLarge => "The request is too large",
             Self::UnsupportedMediaType => "The body must be JSON",
             Self::Conflict => "This contradicts what is there",
+            Self::Changed => "Somebody has changed this since",
+            Self::KeyReused => "This key stands for another request",
             Self::Gone => "This is no longer kept",
             Self::TooSlow => "This would take too long",
             Self::RateLimited => "Too many requests",

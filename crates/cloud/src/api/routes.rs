@@ -30,6 +30,7 @@ mod service_accounts;
 mod sessions;
 mod tables;
 mod trail;
+mod units;
 
 use fieldkeep_protocol::LocationId;
 use http::Method;
@@ -187,7 +188,7 @@ fn signed_in() -> Vec<Row> {
 /// What a project consists of.
 fn described() -> Vec<Row> {
     vec![
-        door(GET, project!(""), projects::one, "A project"),
+        door(GET, project!(""), projects::one, "A project").moving(&["counts"]),
         door(PATCH, project!(""), projects::change, "Change a project"),
         door(GET, project!("/locations"), locations::list, "Locations"),
         door(
@@ -225,7 +226,8 @@ fn described() -> Vec<Row> {
             project!("/devices/{device}"),
             devices::one,
             "A device with its state",
-        ),
+        )
+        .moving(devices::MOVING),
         door(
             PATCH,
             project!("/devices/{device}"),
@@ -292,7 +294,8 @@ fn described() -> Vec<Row> {
             project!("/claims"),
             claims::create,
             "Make a claim: one device may enrol",
-        ),
+        )
+        .secret(),
         door(
             DELETE,
             project!("/claims/{claim}"),
@@ -316,12 +319,25 @@ fn described() -> Vec<Row> {
             project!("/elements/{element}"),
             elements::one,
             "An element with its latest value",
-        ),
+        )
+        .moving(&["latest"]),
         door(
             PATCH,
             project!("/elements/{element}"),
             elements::change,
             "Change an element",
+        ),
+        door(
+            GET,
+            project!("/elements/{element}/unit"),
+            units::list,
+            "The changes of an element's unit",
+        ),
+        door(
+            POST,
+            project!("/elements/{element}/unit"),
+            units::change,
+            "Change an element's unit: relabel, or rescale a range",
         ),
         door(
             GET,
@@ -340,6 +356,12 @@ fn described() -> Vec<Row> {
             project!("/deployments"),
             deployments::create,
             "Let a channel feed an element",
+        ),
+        door(
+            GET,
+            project!("/deployments/{deployment}"),
+            deployments::one,
+            "A deployment",
         ),
         door(
             PATCH,

@@ -51,6 +51,18 @@ pub enum Invalid {
     /// Another thing of its kind has it.
     #[error("belongs to another thing of this kind in the project")]
     Taken,
+    /// A relabelling of a part.
+    #[error("goes with mode rescale: relabel says that the values were always in the new unit")]
+    AlwaysThis,
+    /// Values that have no scale.
+    #[error("rescale is for elements whose values are numbers")]
+    NoNumbers,
+    /// Not a factor or offset.
+    #[error("must be a number of at most 1e30, a factor not below 1e-30")]
+    Factor,
+    /// More changes than an element may have.
+    #[error("has been changed 64 times: make a new element")]
+    TooOften,
     /// A grant limited to locations must say at which of them.
     #[error("must be one of the locations that your access is limited to")]
     OutOfReach,

@@ -4,7 +4,7 @@
 //! reads the stored rows from its position on, so memory stays bounded and nothing is lost. Asks again whether the
 //! session still stands before each arrival that it hands out and at least every 5 seconds.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use fieldkeep_protocol::{DeviceId, ElementId};
@@ -14,9 +14,9 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
-use super::{Series, SeriesError};
+use super::{Series, SeriesError, scale};
 use crate::access::{Read, Session};
-use crate::projects::Deployment;
+use crate::projects::{Deployment, Scaling};
 
 /// Deployments are read again after this, and sooner when a channel shows up that none of them names.
 const DEPLOYMENTS_FOR: Duration = Duration::from_secs(5);
@@ -83,6 +83,7 @@ struct Tail {
 #[derive(Default)]
 struct Deployments {
     all: Vec<Deployment>,
+    scalings: BTreeMap<ElementId, Scaling>,
     read: Option<Duration>,
 }
 
@@ -203,6 +204,12 @@ impl Tail {
                 .deployments(&self.session.grant())
                 .await
                 .map_err(SeriesError::Projects)?;
+            self.deployments.scalings = self
+                .series
+                .projects
+                .all_scalings(&self.session.grant())
+                .await
+                .map_err(SeriesError::Projects)?;
             self.deployments.read = Some(now);
         }
         Ok(())
@@ -228,7 +235,7 @@ impl Deployments {
             .iter()
             .filter(|deployment| deployment.device == device && deployment.channel == channel);
         for deployment in fed {
-            let within: Vec<Point> = points
+            let mut within: Vec<Point> = points
                 .iter()
                 .filter(|point| point.time >= deployment.from)
                 .filter(|point| deployment.to.is_none_or(|to| point.time < to))
@@ -236,6 +243,9 @@ impl Deployments {
                 .collect();
             if within.is_empty() {
                 continue;
+            }
+            if let Some(scaling) = self.scalings.get(&deployment.element) {
+                scale::points(scaling, &mut within);
             }
             match elements
                 .iter_mut()
@@ -282,7 +292,7 @@ mod tests {
                 deployment(2, "level", 10, None),
                 deployment(3, "other", 0, None),
             ],
-            read: None,
+            ..Deployments::default()
         };
         let mut dealt = Vec::new();
         let device = DeviceId::from_bytes([9; 16]);

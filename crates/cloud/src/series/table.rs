@@ -11,8 +11,9 @@ use std::sync::Arc;
 use fieldkeep_protocol::{ElementId, Flag, Timestamp};
 use fieldkeep_store::{Point, Source, TimeRange};
 
-use super::{Position, Series, SeriesError};
+use super::{Position, Series, SeriesError, scale};
 use crate::access::{Read, Session};
+use crate::projects::Scaling;
 
 /// Points of all elements that are read ahead, and the bounds for one.
 const AHEAD: usize = 65_536;
@@ -42,6 +43,7 @@ pub struct Table {
 
 struct Lane {
     sources: Arc<[Source]>,
+    scaling: Scaling,
     ready: VecDeque<Point>,
     after: Option<Position>,
     done: bool,
@@ -57,9 +59,11 @@ impl Series {
         known_at: Option<Timestamp>,
     ) -> Result<Table, SeriesError> {
         let mut lanes = Vec::with_capacity(elements.len());
-        for element in elements {
+        let scalings = self.scalings(&session.grant(), elements).await?;
+        for (element, scaling) in elements.iter().zip(scalings) {
             lanes.push(Lane {
                 sources: self.sources(&session.grant(), *element).await?,
+                scaling,
                 ready: VecDeque::new(),
                 after: None,
                 done: false,
@@ -109,7 +113,7 @@ impl Table {
         for lane in &mut self.lanes {
             while lane.ready.is_empty() && !lane.done {
                 let store = &self.series.store;
-                let page = match self.known_at {
+                let mut page = match self.known_at {
                     None => {
                         store
                             .scan(project, &lane.sources, self.range, lane.after, self.ahead)
@@ -122,6 +126,7 @@ impl Table {
                             .await?
                     }
                 };
+                scale::points(&lane.scaling, &mut page.points);
                 lane.ready.extend(page.points);
                 lane.after = page.next;
                 lane.done = page.next.is_none();

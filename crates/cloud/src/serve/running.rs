@@ -141,6 +141,8 @@ impl Running {
             series: self.server.series.clone(),
             space: self.server.space.clone(),
             backup: base.backup.clone(),
+            keys: base.keys.clone(),
+            clock: base.clock.clone(),
             db: base.db.clone(),
             stopping: shutdown.signal(),
         });

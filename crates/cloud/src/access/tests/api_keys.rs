@@ -137,7 +137,10 @@ async fn what_another_process_does_to_a_key_counts_at_once() {
         let values = [project.as_bytes().into(), key.id.as_bytes().into()];
         other.execute(sql, &values).await.unwrap();
     };
-    change("UPDATE api_key SET role = 'administrator' WHERE project = $1 AND id = $2").await;
+    change(
+        "UPDATE api_key SET role = 'administrator', scopes = NULL WHERE project = $1 AND id = $2",
+    )
+    .await;
     assert!(opens::<Admin>(&bench, &secret, project).await.is_ok());
     change("UPDATE api_key SET revoked_us = 1 WHERE project = $1 AND id = $2").await;
     assert!(matches!(

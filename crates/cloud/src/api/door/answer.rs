@@ -13,6 +13,9 @@ use crate::api::problem::{Code, Problem};
 
 /// A good answer of a handler.
 pub trait Answer: Send {
+    /// Whether something was made: such a request may be repeated under an `Idempotency-Key`.
+    const CREATES: bool = false;
+
     /// The response.
     fn respond(self) -> Response;
 
@@ -148,6 +151,8 @@ impl<T: Serialize + ToSchema + Send> Answer for Json<T> {
 }
 
 impl<T: Serialize + ToSchema + Send> Answer for Created<T> {
+    const CREATES: bool = true;
+
     fn respond(self) -> Response {
         json(StatusCode::CREATED, &self.0)
     }

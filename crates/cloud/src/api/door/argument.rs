@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::extract::Query as AxumQuery;
 use bytes::Bytes;
-use fieldkeep_protocol::{ElementId, Timestamp};
+use fieldkeep_protocol::{ElementId, LocationId, Timestamp};
 use http::header;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -202,7 +202,34 @@ impl<T: DeserializeOwned + ToSchema + Send + 'static> Argument for Body<T> {
     }
 }
 
+/// The whole body, capped in size and time.
+pub(super) async fn collect(body: axum::body::Body) -> Result<Bytes, Problem> {
+    let arriving = Limited::new(body, BODY_MAX).collect();
+    match tokio::time::timeout(BODY_TIME, arriving).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Problem::new(Code::TooLarge).detail(format!("a body has at most {BODY_MAX} bytes")))
+        }
+        Ok(Err(_)) => Err(Problem::new(Code::Malformed).detail("the body broke off")),
+        Err(_) => {
+            let detail = format!("the body took more than {} s", BODY_TIME.as_secs());
+            Err(Problem::new(Code::Malformed).detail(detail))
+        }
+    }
+}
+
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // Without this an array would be read as the fields in their order, past all names.
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first
+        .is_some_and(|byte| matches!(byte, b'[' | b'"' | b'0'..=b'9' | b'-' | b't' | b'f' | b'n'))
+        && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
+    {
+        return Err(Problem::field(
+            "body",
+            "is not an object: {\"name\": value, …}",
+        ));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -264,6 +291,15 @@ where
     Option::deserialize(deserializer).map(Some)
 }
 
+/// For fields that may be absent but not null: `#[serde(default, deserialize_with = "present")]`.
+pub(in crate::api) fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
 /// One query parameter of a row.
 #[derive(Clone, Copy, Debug)]
 pub struct QueryParam {
@@ -290,6 +326,8 @@ pub enum Holds {
     Word(&'static [&'static str]),
     /// Element ids, separated by commas.
     Elements(usize),
+    /// A location's id.
+    Location,
 }
 
 /// The query parameters of a row, as a type that cannot be wrong.
@@ -325,9 +363,10 @@ impl Given {
         }
     }
 
-    /// A cursor, where given.
+    /// A cursor, where given; an empty one stands for the beginning.
     pub fn cursor<T: DeserializeOwned>(&self, faults: &mut Faults) -> Option<T> {
-        let position = page::decode(self.text("cursor")?);
+        let text = self.text("cursor").filter(|text| !text.is_empty())?;
+        let position = page::decode(text);
         if position.is_none() {
             faults.add("cursor", "is not a cursor of this list");
         }
@@ -360,6 +399,15 @@ impl Given {
                 None
             }
         }
+    }
+
+    /// An id, where given.
+    pub fn id<T: Named>(&self, name: &str, faults: &mut Faults) -> Option<T> {
+        let id = self.text(name)?.parse().ok();
+        if id.is_none() {
+            faults.add(name, format!("is not an id of the form {}_…", T::PREFIX));
+        }
+        id
     }
 
     /// Ids separated by commas, each once.
@@ -462,6 +510,7 @@ fn schema_of(holds: Holds) -> RefOr<Schema> {
             .schema_type(Type::String)
             .enum_values(Some(words.iter().copied()))
             .into(),
+        Holds::Location => Id::<LocationId>::schema(),
         Holds::Elements(most) => ArrayBuilder::new()
             .items(Id::<ElementId>::schema())
             .min_items(Some(1))
@@ -505,6 +554,13 @@ mod tests {
         );
         assert!(wrong("{\"name\":\"a\",\"inner\":{}}").contains("field: \"inner.digits\""));
         assert!(parse::<Outer>(b"{\"name\":\"a\"}").unwrap().inner.is_none());
+    }
+
+    #[test]
+    fn fields_are_given_by_name() {
+        for text in ["[\"a\",null]", " [\"a\"]", "null", "7", "\"a\""] {
+            assert!(wrong(text).contains("field: \"body\""), "{text}");
+        }
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub(super) fn on_the_way_in() -> Vec<Row> {
             v1!("/auth/totp"),
             factors::begin_totp,
             "Begin an authenticator app",
-        ),
+        )
+        .secret(),
         door(
             POST,
             v1!("/auth/totp/confirm"),
@@ -66,7 +67,8 @@ pub(super) fn on_the_way_in() -> Vec<Row> {
             v1!("/auth/passkeys"),
             factors::add_passkey,
             "Keep a passkey that was made",
-        ),
+        )
+        .secret(),
         door(
             PATCH,
             v1!("/auth/passkeys/{passkey}"),
@@ -84,7 +86,8 @@ pub(super) fn on_the_way_in() -> Vec<Row> {
             v1!("/auth/recovery-codes"),
             factors::recovery_codes,
             "Make my recovery codes anew",
-        ),
+        )
+        .secret(),
         door(
             POST,
             v1!("/auth/recovery-codes/kept"),
@@ -128,7 +131,8 @@ pub(super) fn people() -> Vec<Row> {
             project!("/invitations"),
             invitations::create,
             "Invite somebody",
-        ),
+        )
+        .secret(),
         door(
             POST,
             project!("/invitations/{invitation}/resend"),
@@ -147,7 +151,8 @@ pub(super) fn people() -> Vec<Row> {
             project!("/keys"),
             people::create_key,
             "Make an API key",
-        ),
+        )
+        .secret(),
         door(
             DELETE,
             project!("/keys/{key}"),
@@ -256,7 +261,8 @@ pub(super) fn services() -> Vec<Row> {
             project!("/service-accounts/{account}/credentials"),
             service_accounts::add_credential,
             "Give a service account a secret or a public key",
-        ),
+        )
+        .secret(),
         door(
             DELETE,
             project!("/service-accounts/{account}/credentials/{credential}"),

@@ -40,7 +40,8 @@ impl Params for Wanted {
 
     fn read(given: &Given, faults: &mut Faults) -> Option<Self> {
         let limit = given.number("limit", 1, CHANGES_MAX, faults);
-        let since = match given.text("since").map(str::parse) {
+        let since = given.text("since").filter(|text| !text.is_empty());
+        let since = match since.map(str::parse) {
             None => Revision::default(),
             Some(Ok(revision)) => revision,
             Some(Err(_)) => {

@@ -45,7 +45,11 @@ pub(super) struct MadeClaim {
 #[schema(as = NewClaim)]
 pub(super) struct ClaimOrder {
     /// The name that the device gets.
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
     /// Label the device's data as simulated.
     #[serde(default)]

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::access::{Read, Session, Write};
 use crate::api::App;
-use crate::api::door::{At, AtProposal, Body, Json};
+use crate::api::door::{At, AtProposal, Body, Json, present};
 use crate::api::fault::{clock, series};
 use crate::api::id::Time;
 use crate::api::problem::{Faults, Problem};
@@ -301,9 +301,11 @@ pub(super) struct StampOrder {
     /// The last record, inclusive.
     last: u64,
     /// Added to the times as sent, in microseconds.
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     offset_us: Option<i64>,
     /// What the clock lost since an instant; on top of the offset.
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     drift: Option<DriftOrder>,
     /// How far the times may be off then, in microseconds; null where nothing bounds it. Values of channels that are
@@ -312,7 +314,11 @@ pub(super) struct StampOrder {
     #[schema(minimum = 0, default = 0)]
     error_us: Option<i64>,
     /// Why. It is kept with your name.
-    #[schema(min_length = 1, max_length = 500)]
+    #[schema(
+        min_length = 1,
+        max_length = 500,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     reason: String,
 }
 
@@ -350,7 +356,11 @@ pub(super) struct ReleaseOrder {
     /// The last record, inclusive.
     last: u64,
     /// Why. It is kept with your name.
-    #[schema(min_length = 1, max_length = 500)]
+    #[schema(
+        min_length = 1,
+        max_length = 500,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     reason: String,
 }
 
@@ -360,7 +370,11 @@ pub(super) struct ReleaseOrder {
 #[schema(as = ClockDecision)]
 pub(super) struct Decision {
     /// Why. It is kept with your name.
-    #[schema(min_length = 1, max_length = 500)]
+    #[schema(
+        min_length = 1,
+        max_length = 500,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     reason: String,
 }
 

@@ -11,7 +11,7 @@ use crate::api::door::{At, Body, Created, Json, Query};
 use crate::api::fault::{projects, series};
 use crate::api::id::{DeploymentRef, DeviceRef, ElementRef, Id, Time};
 use crate::api::page::{Page, Wanted};
-use crate::api::problem::Problem;
+use crate::api::problem::{Code, Problem};
 use crate::projects::{Deployment, NewDeployment, ProjectsError};
 
 /// The dated binding of a device's channel to an element.
@@ -36,7 +36,11 @@ pub(super) struct DeploymentView {
 pub(super) struct DeploymentOrder {
     element: ElementRef,
     device: DeviceRef,
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     channel: String,
     /// How often a value is due; 0 on events.
     #[serde(default)]
@@ -82,6 +86,22 @@ pub(super) async fn list(
         |deployment| *deployment.id.as_bytes(),
         show,
     )))
+}
+
+/// One deployment.
+pub(super) async fn one(
+    session: Session<Read>,
+    app: App,
+    At(id): At<DeploymentId>,
+) -> Result<Json<DeploymentView>, Problem> {
+    let all = app
+        .projects
+        .deployments(&session.grant())
+        .await
+        .map_err(projects)?;
+    let found = all.into_iter().find(|deployment| deployment.id == id);
+    let found = found.ok_or(Problem::new(Code::NotFound))?;
+    Ok(Json(show(found)))
 }
 
 /// Lets a channel feed an element.

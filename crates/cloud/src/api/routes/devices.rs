@@ -9,10 +9,12 @@ use utoipa::ToSchema;
 
 use crate::access::{Admin, Grant, Read, Session, Write};
 use crate::api::App;
-use crate::api::door::{At, Body, Given, Holds, Json, Params, Query, QueryParam, denied, nullable};
+use crate::api::door::{
+    At, Body, Given, Holds, Json, Params, Query, QueryParam, denied, nullable, present,
+};
 use crate::api::fault::{fleet, pki, projects, series};
 use crate::api::id::{DeviceRef, Id, LocationRef, Time};
-use crate::api::page::{self, Page, Wanted};
+use crate::api::page::{self, Face, Listing, Page, Wanted};
 use crate::api::problem::{Faults, Problem};
 use crate::fleet::{Condition, Line, LineSource, Status};
 use crate::pki::{Device, State};
@@ -21,6 +23,21 @@ use crate::pki::{Device, State};
 const LINES_MAX: usize = 500;
 /// Lines of a log page where the client does not say.
 const LINES_DEFAULT: usize = 100;
+
+/// What of a device changes by itself.
+pub(super) const MOVING: &[&str] = &[
+    "state",
+    "sentence",
+    "connected",
+    "last_seen",
+    "last_record",
+    "clock",
+    "clock_age_s",
+    "certificate_expires",
+    "version",
+    "elements",
+    "journal",
+];
 
 /// A datalogger and how it is.
 #[derive(Serialize, ToSchema)]
@@ -175,7 +192,7 @@ const STATES: &[&str] = &["reporting", "late", "offline", "never_reported", "dis
 /// Which devices.
 pub(super) struct Filter {
     state: Option<StateWord>,
-    page: Wanted,
+    page: Listing,
 }
 
 impl Params for Filter {
@@ -186,8 +203,11 @@ impl Params for Filter {
             holds: Holds::Word(STATES),
             says: "Only devices in this state.",
         },
-        Wanted::PARAMS[0],
-        Wanted::PARAMS[1],
+        Listing::PARAMS[0],
+        Listing::PARAMS[1],
+        Listing::PARAMS[2],
+        Listing::PARAMS[3],
+        Listing::PARAMS[4],
     ];
 
     fn read(given: &Given, faults: &mut Faults) -> Option<Self> {
@@ -198,8 +218,16 @@ impl Params for Filter {
         });
         Some(Self {
             state: state.map(StateWord::from),
-            page: Wanted::read(given, faults)?,
+            page: Listing::read(given, faults)?,
         })
+    }
+}
+
+fn face((device, _): &(Device, Status)) -> Face<'_> {
+    Face {
+        id: *device.id.as_bytes(),
+        name: &device.name,
+        location: device.location,
     }
 }
 
@@ -215,14 +243,10 @@ pub(super) async fn list(
         all.retain(|(_, status)| StateWord::from(status.state) == state);
     }
     let fed = fed(&app, &grant).await?;
-    Ok(Json(filter.page.cut(
-        all,
-        |(device, _)| *device.id.as_bytes(),
-        |(device, status)| {
-            let elements = fed.get(&device.id).copied().unwrap_or_default();
-            show(device, status, elements)
-        },
-    )))
+    Ok(Json(filter.page.cut(all, face, |(device, status)| {
+        let elements = fed.get(&device.id).copied().unwrap_or_default();
+        show(device, status, elements)
+    })))
 }
 
 /// One device.
@@ -252,12 +276,19 @@ async fn described(
 #[serde(deny_unknown_fields)]
 #[schema(as = DeviceChange)]
 pub(super) struct DevicePatch {
-    #[schema(min_length = 1, max_length = 128, nullable = false)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        nullable = false,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: Option<String>,
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<LocationRef>)]
     location: Option<Option<LocationRef>>,
     /// May it connect? Administrators only; a live session of a device that may not is cut within seconds.
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     enabled: Option<bool>,
 }

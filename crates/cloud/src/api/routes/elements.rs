@@ -7,10 +7,10 @@ use utoipa::ToSchema;
 use super::points::NewestValue;
 use crate::access::{Grant, Read, Session, Write};
 use crate::api::App;
-use crate::api::door::{At, Body, Created, Json, Query, nullable};
+use crate::api::door::{At, Body, Created, Json, Query, nullable, present};
 use crate::api::fault::{projects, series};
 use crate::api::id::{DeviceRef, ElementRef, Id, LocationRef, Time};
-use crate::api::page::{Page, Wanted};
+use crate::api::page::{Face, Listing, Page};
 use crate::api::problem::Problem;
 use crate::projects::{Element, ElementChange, ElementKind, NewElement, ValueKind};
 
@@ -27,6 +27,7 @@ pub(super) struct ElementView {
     kind: KindWord,
     value_kind: ValueWord,
     /// `#rrggbb`
+    #[schema(pattern = "^#[0-9a-fA-F]{6}$")]
     colour: Option<String>,
     location: Option<LocationRef>,
     /// What feeds it, or fed it last.
@@ -115,11 +116,15 @@ impl From<ValueWord> for ValueKind {
 #[serde(deny_unknown_fields)]
 #[schema(as = NewElement)]
 pub(super) struct ElementOrder {
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
     /// UCUM; empty for none.
     #[serde(default)]
-    #[schema(max_length = 32)]
+    #[schema(max_length = 32, pattern = "^[!-~]*$")]
     unit: String,
     /// Decimal places to show.
     #[serde(default)]
@@ -130,6 +135,7 @@ pub(super) struct ElementOrder {
     #[serde(default)]
     value_kind: ValueWord,
     /// `#rrggbb`
+    #[schema(pattern = "^#[0-9a-fA-F]{6}$")]
     colour: Option<String>,
     location: Option<LocationRef>,
 }
@@ -140,12 +146,19 @@ pub(super) struct ElementOrder {
 #[serde(deny_unknown_fields)]
 #[schema(as = ElementChange)]
 pub(super) struct ElementPatch {
-    #[schema(min_length = 1, max_length = 128, nullable = false)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        nullable = false,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     #[schema(maximum = 9, nullable = false)]
     digits: Option<u8>,
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^#[0-9a-fA-F]{6}$")]
     colour: Option<Option<String>>,
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<LocationRef>)]
@@ -195,15 +208,23 @@ pub(super) async fn all(app: &App, grant: &Grant<'_, Read>) -> Result<Vec<Elemen
     Ok(elements.into_iter().map(|element| element.id).collect())
 }
 
+fn face(element: &Element) -> Face<'_> {
+    Face {
+        id: *element.id.as_bytes(),
+        name: &element.name,
+        location: element.location,
+    }
+}
+
 /// The elements that I reach, with their latest value.
 pub(super) async fn list(
     session: Session<Read>,
     app: App,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<Listing>,
 ) -> Result<Json<Page<ElementView>>, Problem> {
     let grant = session.grant();
     let all = app.projects.elements(&grant).await.map_err(projects)?;
-    let page = wanted.cut(all, |element| *element.id.as_bytes(), |element| element);
+    let page = wanted.cut(all, face, |element| element);
     let mut items = Vec::with_capacity(page.items.len());
     let ids: Vec<ElementId> = page.items.iter().map(|element| element.id).collect();
     let newest = app.series.latest_of(&grant, &ids).await.map_err(series)?;

@@ -6,10 +6,10 @@ use utoipa::ToSchema;
 
 use crate::access::{Read, Session, Write};
 use crate::api::App;
-use crate::api::door::{At, Body, Created, Empty, Json, Query, nullable};
+use crate::api::door::{At, Body, Created, Empty, Json, Query, nullable, present};
 use crate::api::fault::projects;
 use crate::api::id::{Id, LocationRef, Time};
-use crate::api::page::{Page, Wanted};
+use crate::api::page::{Face, Named, Page};
 use crate::api::problem::{Faults, Problem};
 use crate::projects::{Location, LocationChange, NewLocation, Place};
 
@@ -31,7 +31,11 @@ pub(super) struct LocationView {
 #[serde(deny_unknown_fields)]
 #[schema(as = NewLocation)]
 pub(super) struct LocationOrder {
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
     #[schema(minimum = -90, maximum = 90)]
     latitude: Option<f64>,
@@ -44,7 +48,13 @@ pub(super) struct LocationOrder {
 #[serde(deny_unknown_fields)]
 #[schema(as = LocationChange)]
 pub(super) struct LocationPatch {
-    #[schema(min_length = 1, max_length = 128, nullable = false)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        nullable = false,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: Option<String>,
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<f64>, minimum = -90, maximum = 90)]
@@ -84,7 +94,7 @@ fn place(latitude: Option<f64>, longitude: Option<f64>) -> Result<Option<Place>,
 pub(super) async fn list(
     session: Session<Read>,
     app: App,
-    Query(wanted): Query<Wanted>,
+    Query(Named(wanted)): Query<Named>,
 ) -> Result<Json<Page<LocationView>>, Problem> {
     let all = app
         .projects
@@ -93,7 +103,11 @@ pub(super) async fn list(
         .map_err(projects)?;
     Ok(Json(wanted.cut(
         all,
-        |location| *location.id.as_bytes(),
+        |location| Face {
+            id: *location.id.as_bytes(),
+            name: &location.name,
+            location: None,
+        },
         show,
     )))
 }

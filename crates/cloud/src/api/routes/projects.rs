@@ -5,10 +5,10 @@ use utoipa::ToSchema;
 
 use crate::access::{Admin, Grant, OperatorSession, Read, Session, SignedIn};
 use crate::api::App;
-use crate::api::door::{Body, Created, Json, Query, denied};
+use crate::api::door::{Body, Created, Json, Query, denied, present};
 use crate::api::fault::projects;
 use crate::api::id::{Id, ProjectRef, Time};
-use crate::api::page::{Page, Wanted};
+use crate::api::page::{Face, Named, Page};
 use crate::api::problem::{Code, Problem};
 use crate::projects::{Counts, Project, ProjectChange};
 
@@ -37,7 +37,11 @@ pub(super) struct CountsView {
 #[serde(deny_unknown_fields)]
 #[schema(as = NewProject)]
 pub(super) struct ProjectOrder {
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
     /// The time zone that days and months follow, such as `Europe/Copenhagen`.
     zone: String,
@@ -48,8 +52,15 @@ pub(super) struct ProjectOrder {
 #[serde(deny_unknown_fields)]
 #[schema(as = ProjectChange)]
 pub(super) struct ProjectPatch {
-    #[schema(min_length = 1, max_length = 128, nullable = false)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        nullable = false,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     zone: Option<String>,
 }
@@ -71,12 +82,16 @@ fn show(project: Project, counts: Counts) -> ProjectView {
 pub(super) async fn list(
     me: SignedIn,
     app: App,
-    Query(wanted): Query<Wanted>,
+    Query(Named(wanted)): Query<Named>,
 ) -> Result<Json<Page<ProjectView>>, Problem> {
     let mine = app.projects.list(&me).await.map_err(projects)?;
     let page = wanted.cut(
         mine,
-        |(project, _)| *project.id.as_bytes(),
+        |(project, _)| Face {
+            id: *project.id.as_bytes(),
+            name: &project.name,
+            location: None,
+        },
         |(project, _)| project,
     );
     let mut items = Vec::with_capacity(page.items.len());

@@ -191,7 +191,11 @@ async fn change(
 #[serde(deny_unknown_fields)]
 #[schema(as = HoldReason)]
 pub(super) struct Why {
-    #[schema(min_length = 1, max_length = 1000)]
+    #[schema(
+        min_length = 1,
+        max_length = 1000,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     reason: String,
 }
 

@@ -80,6 +80,7 @@ const KNOWN: &[&str] = &[
     "/api/v1/projects/{project}/claims",
     "/api/v1/projects/{project}/elements",
     "/api/v1/projects/{project}/elements/{element}",
+    "/api/v1/projects/{project}/elements/{element}/unit",
     "/api/v1/projects/{project}/deployments",
     "/api/v1/projects/{project}/deployments/{deployment}",
     "/api/v1/projects/{project}/members",
@@ -165,6 +166,9 @@ async fn body(world: &World, row: &str) -> Option<serde_json::Value> {
         ("PATCH", "/devices/{device}") => Some(json!({ "name": "renamed" })),
         ("POST", "/claims") => Some(json!({ "name": "new" })),
         ("POST", "/elements") => Some(json!({ "name": "new", "unit": "m" })),
+        ("POST", "/elements/{element}/unit") => {
+            Some(json!({ "unit": "m", "mode": "relabel", "reason": "always was" }))
+        }
         ("PATCH", "/elements/{element}") => Some(json!({ "digits": 2 })),
         ("POST", "/deployments") => Some(json!({
             "element": world.spare_element().await.to_string(),

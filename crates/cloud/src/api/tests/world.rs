@@ -223,6 +223,8 @@ impl World {
             series: series.clone(),
             space: Space::new(&data, 0, db.clone(), series.clone(), clock.clone()),
             backup,
+            keys,
+            clock,
             db: db.clone(),
             stopping,
         });
