@@ -62,6 +62,7 @@ async fn the_headers_of_every_route_are_the_golden_text() {
             } else {
                 value.to_str().unwrap()
             };
+            let value = value.replace(&world.ours.project.to_string(), "{project}");
             writeln!(text, "  {header}: {value}").unwrap();
         }
         for needed in [
