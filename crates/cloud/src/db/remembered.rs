@@ -76,12 +76,13 @@ mod tests {
         let open = || Db::open(folder.path(), &key);
         let (db, other) = (open().await.unwrap(), open().await.unwrap());
         let remembered = Remembered::new(2);
-        for writer in [&db, &other] {
+        // Another value each time: what is written as it was changes nothing, and no state.
+        for (writer, value) in [(&db, "one"), (&other, "two"), (&db, "three")] {
             let state = db.state().await.unwrap();
             remembered.keep(state, "a", 1);
             let same = db.state().await.unwrap();
             assert_eq!(remembered.in_state(same, &"a"), Some(1));
-            writer.set(&[("name", "value")]).await.unwrap();
+            writer.set(&[("name", value)]).await.unwrap();
             let next = db.state().await.unwrap();
             assert_eq!(remembered.in_state(next, &"a"), None);
             remembered.keep(next, "b", 2);
