@@ -13,14 +13,24 @@ import { isStatus } from './api/problem';
 import { meQuery } from './api/queries';
 import type { RangeSearch } from './chart/range';
 import { PageFailed } from './ui/PageFailed';
+import { ProofGate } from './ui/ProofGate';
 import { Loading } from './ui/states';
 
 export interface RouterContext {
   client: QueryClient;
 }
 
+function Root() {
+  return (
+    <>
+      <Outlet />
+      <ProofGate />
+    </>
+  );
+}
+
 const root = createRootRouteWithContext<RouterContext>()({
-  component: Outlet,
+  component: Root,
   notFoundComponent: lazyRouteComponent(() => import('./pages/NotFound'), 'NotFound'),
 });
 

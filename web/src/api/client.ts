@@ -2,6 +2,7 @@
 import createClient, { type Middleware } from 'openapi-fetch';
 import { learnServerTime } from '../time/now';
 import { problemBody, Refused, Unreachable } from './problem';
+import { fetchProved } from './proof';
 import type { paths } from './schema';
 
 const serverTime: Middleware = {
@@ -15,6 +16,7 @@ const serverTime: Middleware = {
 export const api = createClient<paths, 'application/json'>({
   baseUrl: '/',
   credentials: 'same-origin',
+  fetch: fetchProved,
   headers: { 'X-Fieldkeep': '1' },
   // Lists as the API reads them: `element=a,b`.
   querySerializer: { array: { style: 'form', explode: false } },

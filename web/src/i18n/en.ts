@@ -93,6 +93,7 @@ export const en = {
   'prove.title': 'Is it you?',
   'prove.why': 'For this change, prove once more who you are. It is good for ten minutes.',
   'prove.go': 'Go on',
+  'prove.leave': 'Change nothing',
   'prove.passkey': 'Use a passkey',
 
   'second.title': 'Second factor',

@@ -6,29 +6,19 @@ import { factorsQuery, meQuery } from '../api/queries';
 import { t } from '../i18n/t';
 import { Button } from '../ui/controls';
 import { PageHead, Panel } from '../ui/Page';
-import { asksForProof, Prove } from '../ui/Prove';
 import { Failed, Loading, Stale } from '../ui/states';
 import { TopBar } from '../ui/TopBar';
 import { FactorPanel } from './account/FactorPanel';
 import { PasswordPanel } from './account/PasswordPanel';
 import { SessionPanel } from './account/SessionPanel';
 
-/** Runs what was refused for want of a fresh proof once more when the proof is there. */
-export type Guard = (error: unknown, again: () => void) => boolean;
-
 export function Account() {
   const me = useQuery(meQuery);
   const factors = useQuery(factorsQuery);
   const client = useQueryClient();
   const navigate = useNavigate();
-  const [again, setAgain] = useState<(() => void) | null>(null);
   const [codes, setCodes] = useState<string[] | null>(null);
 
-  const guard: Guard = (error, repeat) => {
-    if (!asksForProof(error)) return false;
-    setAgain(() => repeat);
-    return true;
-  };
   const changed = (shown?: string[] | null) => {
     if (shown) setCodes(shown);
     void client.invalidateQueries({ queryKey: ['factors'] });
@@ -49,22 +39,7 @@ export function Account() {
         <PageHead title={setsUp ? t('factors.first') : t('account.title')} above={me.data.email} />
         {setsUp ? <p>{t('factors.why')}</p> : null}
         {factors.data.waived ? <Stale>{t('factors.demo')}</Stale> : null}
-        {again ? (
-          <Prove
-            factors={factors.data}
-            done={() => {
-              again();
-              setAgain(null);
-            }}
-          />
-        ) : null}
-        <FactorPanel
-          factors={factors.data}
-          email={me.data.email ?? ''}
-          codes={codes}
-          guard={guard}
-          changed={changed}
-        />
+        <FactorPanel factors={factors.data} email={me.data.email ?? ''} codes={codes} changed={changed} />
         {setsUp || (codes && me.data.step === 'done' && factors.data.required) ? (
           <div>
             <Button

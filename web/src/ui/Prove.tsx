@@ -16,7 +16,7 @@ export function asksForProof(error: unknown): boolean {
   return error instanceof Refused && error.code === 'reauthentication_required';
 }
 
-export function Prove({ factors, done }: { factors: Factors; done: () => void }) {
+export function Prove({ factors, done }: { factors: Factors | undefined; done: () => void }) {
   const prove = useMutation({
     meta: { signsIn: true },
     mutationFn: (body: { password: string } | { code: string }) =>
@@ -47,7 +47,7 @@ export function Prove({ factors, done }: { factors: Factors; done: () => void })
           <Button type="submit" look="primary" pending={prove.isPending}>
             {t('prove.go')}
           </Button>
-          {factors.passkeys.length > 0 && canUsePasskeys(factors.passkey_host) ? (
+          {factors && factors.passkeys.length > 0 && canUsePasskeys(factors.passkey_host) ? (
             <Button pending={passkey.isPending} onClick={() => passkey.mutate()}>
               {t('prove.passkey')}
             </Button>

@@ -15,12 +15,15 @@ mod totp;
 mod webauthn;
 
 use fieldkeep_protocol::{PersonId, Timestamp};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::grant::{Arrived, Arriving};
+use super::Task;
+use super::grant::{Arrived, Arriving, SignedIn};
 use super::sessions::{Beginning, Cause, Started, a_person};
 use super::{Access, AccessError, Failure};
 use crate::db::Transaction;
+use crate::trail::{Act, Entry, Object, Origin, Outcome, Who, WhoKind};
 
 pub(super) use ceremony::Ceremonies;
 pub use passkeys::{Passkey, PasskeyAnswer, PasskeyChallenge};
@@ -120,7 +123,8 @@ impl Access {
         if matches!(proof, Proof::Password(_)) {
             return Err(AccessError::WrongCode);
         }
-        self.check_proof(person, proof, source).await?;
+        self.check_proof(&who.0, person, proof, (source, Act::SessionStart))
+            .await?;
         let mut transaction = self.0.db.begin().await?;
         let old = transaction
             .fetch_optional(
@@ -162,19 +166,43 @@ impl Access {
         source: &str,
     ) -> Result<(), AccessError> {
         let (person, session) = a_person(&who.0)?;
-        self.check_proof(person, proof, source).await?;
-        self.0
-            .db
+        self.check_proof(&who.0, person, proof, (source, Act::SessionConfirm))
+            .await?;
+        let mut transaction = self.0.db.begin().await?;
+        transaction
             .execute(
                 "UPDATE session SET proved_us = $2 WHERE hash = $1",
                 &[session.into(), self.0.clock.now().as_micros().into()],
             )
             .await?;
-        Ok(())
+        let entry = who.0.entry(Act::SessionConfirm).on(person);
+        self.trail().write(&mut transaction, entry).await?;
+        Ok(transaction.commit().await?)
     }
 
+    /// Checks a proof from `source` for `act`, whose refusal is noted.
     async fn check_proof(
         &self,
+        who: &SignedIn,
+        person: PersonId,
+        proof: Proof<'_>,
+        (source, act): (&str, Act),
+    ) -> Result<(), AccessError> {
+        let checked = self.try_proof(who, person, proof, source).await;
+        if let Err(
+            AccessError::WrongCredentials | AccessError::WrongCode | AccessError::PasskeyRefused,
+        ) = checked
+        {
+            let entry = who.entry(act).on(person);
+            self.trail()
+                .note(entry.ended(Outcome::Refused("sign_in_failed")));
+        }
+        checked
+    }
+
+    async fn try_proof(
+        &self,
+        who: &SignedIn,
         person: PersonId,
         proof: Proof<'_>,
         source: &str,
@@ -202,7 +230,10 @@ impl Access {
                 self.limit_factor(person, source)?;
                 let mut transaction = self.0.db.begin().await?;
                 let right = match codes::read(code) {
-                    Some(plain) => self.spend_code(&mut transaction, person, &plain).await?,
+                    Some(plain) => {
+                        self.spend_code(&mut transaction, who, person, &plain)
+                            .await?
+                    }
                     None => {
                         self.spend_totp(&mut transaction, person, code, true)
                             .await?
@@ -224,9 +255,10 @@ impl Access {
     async fn factor_added(
         &self,
         transaction: &mut Transaction,
-        person: PersonId,
-        session: &[u8; 32],
-    ) -> Result<Option<Vec<String>>, Failure> {
+        who: &Arrived,
+        factor: (Object, Value),
+    ) -> Result<Option<Vec<String>>, AccessError> {
+        let (person, session) = a_person(&who.0)?;
         transaction
             .execute(
                 "UPDATE session SET factor = true WHERE hash = $1",
@@ -239,20 +271,27 @@ impl Access {
                 &[person.as_bytes().into()],
             )
             .await?;
-        if have.is_some() {
-            return Ok(None);
-        }
-        self.write_codes(transaction, person).await.map(Some)
+        let codes = match have {
+            Some(_) => None,
+            None => Some(self.write_codes(transaction, person).await?),
+        };
+        let (object, value) = factor;
+        let entry = who.0.entry(Act::FactorAdd).on(object).new_value(value);
+        self.trail().write(transaction, entry).await?;
+        Ok(codes)
     }
 
     /// Refuses, by leaving the transaction, to take a factor that must stay.
     async fn factor_removed(
         &self,
         transaction: &mut Transaction,
-        person: PersonId,
+        who: &Arrived,
+        factor: Object,
     ) -> Result<(), AccessError> {
+        let (person, _) = a_person(&who.0)?;
+        let entry = who.0.entry(Act::FactorRemove).on(factor);
         if super::sessions::has_factor(transaction, person).await? {
-            return Ok(());
+            return Ok(self.trail().write(transaction, entry).await?);
         }
         let row = transaction
             .fetch_optional(
@@ -277,7 +316,7 @@ impl Access {
                 .execute(statement, &[person.as_bytes().into()])
                 .await?;
         }
-        Ok(())
+        Ok(self.trail().write(transaction, entry).await?)
     }
 
     /// Takes every second factor of a person away, and their sessions and a password that cannot stand alone with them.
@@ -298,6 +337,9 @@ impl Access {
                 .execute(statement, &[person.as_bytes().into()])
                 .await?;
         }
+        let task = Who::new(WhoKind::System, Task::AdminCommand.name(), None);
+        let entry = Entry::new(None, task, &Origin::here(), Act::FactorReset).on(person);
+        self.trail().write(transaction, entry).await?;
         tracing::warn!(person.id = %person, "second factors reset from the machine");
         Ok(())
     }

@@ -7,9 +7,10 @@
 mod accept;
 
 use fieldkeep_protocol::{InvitationId, PersonId, ProjectId, Timestamp};
+use serde_json::{Value, json};
 
 use super::grant::{Admin, Grant, Locations};
-use super::members::{Membership, location_set};
+use super::members::{Membership, location_set, told};
 use super::people::normalized;
 use super::roles::Role;
 use super::sessions::token;
@@ -17,6 +18,7 @@ use super::{Access, AccessError, Failure};
 use crate::db::Row;
 use crate::keys::new_id;
 use crate::mail::Letter;
+use crate::trail::Act;
 
 const LIFE_US: i64 = 7 * 24 * 3_600 * 1_000_000;
 /// Open invitations of one project.
@@ -168,18 +170,22 @@ impl Access {
                     .await?;
             }
         }
+        let membership = Membership {
+            project,
+            role: new.role,
+            locations: new.locations,
+            until: new.until,
+        };
+        let entry = grant.entry(Act::InvitationCreate).on(id);
+        let entry = entry.new_value(offered(&email, &membership));
+        self.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(project.id = %project, invitation.id = %id, by = %grant.actor(), role = new.role.name(), "invited");
         let link = self.hand_over(&email, project_name, &secret).await?;
         let invitation = Invitation {
             id,
             email,
-            membership: Membership {
-                project,
-                role: new.role,
-                locations: new.locations,
-                until: new.until,
-            },
+            membership,
             by,
             made: now,
             expires: Timestamp::from_micros(now.as_micros() + LIFE_US),
@@ -304,10 +310,9 @@ impl Access {
         grant: &Grant<'_, Admin>,
         id: InvitationId,
     ) -> Result<(), AccessError> {
-        self.open_invitation(grant, id).await?;
-        let revoked = self
-            .0
-            .db
+        let invitation = self.open_invitation(grant, id).await?;
+        let mut transaction = self.0.db.begin().await?;
+        let revoked = transaction
             .execute(
                 "UPDATE invitation SET revoked_us = $3
                  WHERE project = $1 AND id = $2 AND accepted_us IS NULL AND revoked_us IS NULL",
@@ -321,6 +326,10 @@ impl Access {
         if revoked == 0 {
             return Err(AccessError::NotFound);
         }
+        let entry = grant.entry(Act::InvitationRevoke).on(id);
+        let entry = entry.old(offered(&invitation.email, &invitation.membership));
+        self.trail().write(&mut transaction, entry).await?;
+        transaction.commit().await?;
         tracing::info!(project.id = %grant.project(), invitation.id = %id, by = %grant.actor(), "invitation revoked");
         Ok(())
     }
@@ -341,9 +350,8 @@ impl Access {
         invitation.made = now;
         invitation.by = grant.actor().person();
         invitation.expires = Timestamp::from_micros(now.as_micros() + LIFE_US);
-        let changed = self
-            .0
-            .db
+        let mut transaction = self.0.db.begin().await?;
+        let changed = transaction
             .execute(
                 "UPDATE invitation SET hash = $3, made_us = $4, expires_us = $5, invited_by = $6
                  WHERE project = $1 AND id = $2 AND accepted_us IS NULL AND revoked_us IS NULL",
@@ -360,9 +368,18 @@ impl Access {
         if changed == 0 {
             return Err(AccessError::NotFound);
         }
+        let entry = grant.entry(Act::InvitationSend).on(id);
+        let entry = entry.new_value(offered(&invitation.email, &invitation.membership));
+        self.trail().write(&mut transaction, entry).await?;
+        transaction.commit().await?;
         let link = self
             .hand_over(&invitation.email, project_name, &secret)
             .await?;
         Ok((invitation, link))
     }
+}
+
+/// An invitation as the trail tells it.
+fn offered(email: &str, membership: &Membership) -> Value {
+    json!({ "email": email, "membership": told(membership) })
 }

@@ -9,6 +9,7 @@ use super::members::{Membership, told, write};
 use super::people::Person;
 use super::roles::Role;
 use super::{Access, AccessError};
+use crate::db::{SqlError, Transaction};
 use crate::trail::Act;
 
 const HOUR_US: i64 = 3_600 * 1_000_000;
@@ -61,12 +62,12 @@ impl Access {
         let mut transaction = self.0.db.begin().await?;
         let known = transaction
             .fetch_optional(
-                "SELECT enabled, operator FROM person WHERE id = $1",
+                "SELECT enabled FROM person WHERE id = $1",
                 &[person.as_bytes().into()],
             )
             .await?
             .ok_or(AccessError::PersonUnknown)?;
-        let (was, operator) = (known.bool(0)?, known.bool(1)?);
+        let was = known.bool(0)?;
         transaction
             .execute(
                 "UPDATE person SET enabled = $2 WHERE id = $1",
@@ -90,28 +91,8 @@ impl Access {
                 )
                 .await?;
         }
-        let last = transaction
-            .fetch_optional(
-                "SELECT id FROM person_change WHERE person = $1 ORDER BY id DESC LIMIT 1",
-                &[person.as_bytes().into()],
-            )
-            .await?;
-        let number = last.map_or(Ok(0), |row| row.i64(0))?.saturating_add(1);
         let by_person = by.actor().person();
-        transaction
-            .execute(
-                "INSERT INTO person_change (person, id, at_us, enabled, operator, by_person)
-                 VALUES ($1, $2, $3, $4, $5, $6)",
-                &[
-                    person.as_bytes().into(),
-                    number.into(),
-                    now.as_micros().into(),
-                    enabled.into(),
-                    operator.into(),
-                    by_person.as_ref().map(PersonId::as_bytes).into(),
-                ],
-            )
-            .await?;
+        remember_person(&mut transaction, person, by_person, now).await?;
         let entry = by
             .entry(Act::PersonChange)
             .on(person)
@@ -191,4 +172,33 @@ impl Access {
         tracing::warn!(project.id = %project, by = %by.actor(), "an operator let themself into a project");
         Ok(until)
     }
+}
+
+/// Writes into their history what a person is from now on.
+pub(super) async fn remember_person(
+    transaction: &mut Transaction,
+    person: PersonId,
+    by: Option<PersonId>,
+    now: Timestamp,
+) -> Result<(), SqlError> {
+    let last = transaction
+        .fetch_optional(
+            "SELECT id FROM person_change WHERE person = $1 ORDER BY id DESC LIMIT 1",
+            &[person.as_bytes().into()],
+        )
+        .await?;
+    let number = last.map_or(Ok(0), |row| row.i64(0))?.saturating_add(1);
+    transaction
+        .execute(
+            "INSERT INTO person_change (person, id, at_us, enabled, operator, by_person)
+             SELECT id, $2, $3, enabled, operator, $4 FROM person WHERE id = $1",
+            &[
+                person.as_bytes().into(),
+                number.into(),
+                now.as_micros().into(),
+                by.as_ref().map(PersonId::as_bytes).into(),
+            ],
+        )
+        .await?;
+    Ok(())
 }

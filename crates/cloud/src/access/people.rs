@@ -1,9 +1,11 @@
 //! Persons, the one-time links that let them in, and their passwords.
 
 use fieldkeep_protocol::{PersonId, Timestamp};
+use serde_json::json;
 
 use super::Task;
 use super::grant::{Holder, SignedIn};
+use super::operators::remember_person;
 use super::sessions::{Beginning, Cause, Started, has_factor, token};
 use super::{Access, AccessError, Arrived, Arriving, Failure, PasswordFault, password};
 use crate::db::{Row, Transaction};
@@ -121,7 +123,7 @@ impl Access {
     pub async fn make_operator(&self, email: &str) -> Result<String, AccessError> {
         let email = normalized(email)?;
         let mut transaction = self.0.db.begin().await?;
-        let person = match self.find(&mut transaction, &email).await? {
+        let (person, act) = match self.find(&mut transaction, &email).await? {
             Some(person) => {
                 transaction
                     .execute(
@@ -129,14 +131,20 @@ impl Access {
                         &[person.as_bytes().into()],
                     )
                     .await?;
-                person
+                (person, Act::PersonChange)
             }
             None => {
                 let name = email.split('@').next().unwrap_or_default();
-                self.insert_person(&mut transaction, &email, name, true)
-                    .await?
+                let person = self.insert_person(&mut transaction, &email, name, true);
+                (person.await?, Act::PersonCreate)
             }
         };
+        let now = self.0.clock.now();
+        remember_person(&mut transaction, person, None, now).await?;
+        let task = Who::new(WhoKind::System, Task::AdminCommand.name(), None);
+        let entry = Entry::new(None, task, &Origin::here(), act).on(person);
+        let entry = entry.new_value(json!({ "operator": true }));
+        self.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "made an operator");
         self.tell_operators(

@@ -423,9 +423,8 @@ impl Access {
     /// [`AccessError::NotFound`] where they have no such session.
     pub async fn end_session(&self, who: &SignedIn, id: SessionId) -> Result<(), AccessError> {
         let (person, _) = a_person(who)?;
-        let ended = self
-            .0
-            .db
+        let mut transaction = self.0.db.begin().await?;
+        let ended = transaction
             .execute(
                 "DELETE FROM session WHERE person = $1 AND id = $2",
                 &[person.as_bytes().into(), id.as_bytes().into()],
@@ -434,6 +433,9 @@ impl Access {
         if ended == 0 {
             return Err(AccessError::NotFound);
         }
+        let entry = who.entry(Act::SessionRevoke).on(id);
+        self.trail().write(&mut transaction, entry).await?;
+        transaction.commit().await?;
         tracing::info!(person.id = %person, session.id = %id, "session ended by its owner");
         Ok(())
     }
@@ -441,13 +443,17 @@ impl Access {
     /// Ends every session of the caller but the one that asks.
     pub async fn end_other_sessions(&self, who: &SignedIn) -> Result<(), AccessError> {
         let (person, session) = a_person(who)?;
-        self.0
-            .db
+        let mut transaction = self.0.db.begin().await?;
+        let ended = transaction
             .execute(
                 "DELETE FROM session WHERE person = $1 AND hash <> $2",
                 &[person.as_bytes().into(), session.into()],
             )
             .await?;
+        let entry = who.entry(Act::SessionRevoke).on(person);
+        let entry = entry.new_value(json!({ "ended": ended }));
+        self.trail().write(&mut transaction, entry).await?;
+        transaction.commit().await?;
         tracing::info!(person.id = %person, "other sessions ended by their owner");
         Ok(())
     }

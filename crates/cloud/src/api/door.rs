@@ -112,6 +112,8 @@ pub struct Row {
     pub(super) summary: &'static str,
     pub(super) operation: String,
     pub(super) documented: bool,
+    /// Whether it changes nothing although it is no GET.
+    pub(super) reads: bool,
     pub(super) sketch: fn(&mut Sketch),
     /// Whether it answers with what it made.
     pub(super) creates: bool,
@@ -141,6 +143,7 @@ where
         summary,
         operation: operation_id(std::any::type_name::<H>()),
         documented: true,
+        reads: false,
         sketch: H::sketch,
         creates: H::CREATES,
         secret: false,
@@ -205,6 +208,14 @@ impl Row {
     #[must_use]
     pub fn name(&self) -> String {
         format!("{} {}", self.method, self.path)
+    }
+
+    /// A row that changes nothing although it is no GET: what it reads by is too secret for an address, or it only gives
+    /// out a challenge.
+    #[must_use]
+    pub(super) fn reading(mut self) -> Self {
+        self.reads = true;
+        self
     }
 
     /// Says that the answer holds a secret that is told once, so that nothing keeps it.
@@ -273,7 +284,11 @@ async fn enter(app: App, mut request: Request, rows: Arc<[Row]>) -> Response {
         return wrong_method(&app, request, &rows).await;
     };
     let (parts, body) = request.into_parts();
-    Notice::of(&parts.extensions).route(row.name(), &path);
+    let notice = Notice::of(&parts.extensions);
+    notice.route(row.name(), &path);
+    if row.reads {
+        notice.reading();
+    }
     let head = Head { parts, path };
     let incoming = Incoming { head, body };
     if row.method == Method::GET {

@@ -27,6 +27,7 @@ struct Found {
     project: OnceLock<ProjectId>,
     route: OnceLock<String>,
     thing: OnceLock<String>,
+    reads: OnceLock<()>,
 }
 
 impl Notice {
@@ -58,6 +59,11 @@ impl Notice {
         }
     }
 
+    /// The row changes nothing, whatever its method.
+    pub(super) fn reading(&self) {
+        let _ = self.0.reads.set(());
+    }
+
     /// Who showed a good credential.
     pub(super) fn known(&self, who: Who) {
         let _ = self.0.who.set(who);
@@ -77,8 +83,9 @@ impl Notice {
         status: StatusCode,
         code: Option<Code>,
     ) {
-        let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         let found = &self.0;
+        let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+            || found.reads.get().is_some();
         if found.origin.is_told() {
             return;
         }

@@ -103,7 +103,8 @@ fn public() -> Vec<Row> {
             v1!("/auth/passkey/challenge"),
             factors::sign_in_challenge,
             "A challenge for signing in with a passkey",
-        ),
+        )
+        .reading(),
         door(
             POST,
             v1!("/auth/passkey"),
@@ -115,7 +116,8 @@ fn public() -> Vec<Row> {
             v1!("/auth/invitation"),
             invitations::offer,
             "What an invitation offers",
-        ),
+        )
+        .reading(),
         door(
             POST,
             v1!("/auth/invitation/accept"),

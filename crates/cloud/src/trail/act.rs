@@ -55,6 +55,8 @@ acts! {
     InvitationRevoke = "invitation.revoke";
     /// An invitation was accepted.
     InvitationAccept = "invitation.accept";
+    /// An invitation was sent again, with another link.
+    InvitationSend = "invitation.send";
     /// A one-time sign-in link was made.
     LinkCreate = "link.create";
     /// A password was set.
@@ -65,10 +67,16 @@ acts! {
     FactorRemove = "factor.remove";
     /// All second factors of a person were removed.
     FactorReset = "factor.reset";
+    /// An authenticator app was begun; it counts for nothing yet.
+    FactorBegin = "factor.begin";
+    /// A second factor got another name.
+    FactorChange = "factor.change";
     /// Recovery codes were made.
     RecoveryCreate = "recovery.create";
     /// A recovery code was used.
     RecoveryUse = "recovery.use";
+    /// It was said that recovery codes are printed.
+    RecoveryKeep = "recovery.keep";
     /// An API key was made.
     KeyCreate = "key.create";
     /// An API key was revoked.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fieldkeep_protocol::{
-    ClaimId, DeploymentId, DeviceId, ElementId, KeyId, LocationId, PersonId, ProjectId, ServiceId,
-    Timestamp,
+    ClaimId, DeploymentId, DeviceId, ElementId, InvitationId, KeyId, LocationId, PasskeyId,
+    PersonId, ProjectId, ServiceId, SessionId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -188,6 +188,9 @@ objects! {
     PersonId = "person";
     KeyId = "key";
     ServiceId = "service_account";
+    SessionId = "session";
+    PasskeyId = "passkey";
+    InvitationId = "invitation";
 }
 
 /// How it ended.

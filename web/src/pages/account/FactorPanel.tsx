@@ -11,20 +11,18 @@ import { Button, TextField } from '../../ui/controls';
 import { Panel } from '../../ui/Page';
 import { asksForProof } from '../../ui/Prove';
 import { explain } from '../../ui/states';
-import type { Guard } from '../Account';
 
 interface Props {
   factors: Factors;
   email: string;
   /** Recovery codes that were just made; shown this once. */
   codes: string[] | null;
-  guard: Guard;
   changed: (codes?: string[] | null) => void;
 }
 
 const when = (time: string) => time.slice(0, 10);
 
-export function FactorPanel({ factors, email, codes, guard, changed }: Props) {
+export function FactorPanel({ factors, email, codes, changed }: Props) {
   const [enrolment, setEnrolment] = useState<TotpEnrolment | null>(null);
   const [name, setName] = useState('');
   const possible = canUsePasskeys(factors.passkey_host);
@@ -32,7 +30,6 @@ export function FactorPanel({ factors, email, codes, guard, changed }: Props) {
   const act = useMutation({
     meta: { signsIn: true },
     mutationFn: (run: () => Promise<unknown>) => run(),
-    onError: (error, run) => guard(error, () => act.mutate(run)),
   });
   const makePasskey = async () => {
     const added = await addPasskey(name.trim() || t('passkey.default_name'), email);

@@ -1,6 +1,7 @@
 //! The authenticator app of a person: begun, confirmed by a code of it, spent code by code, removed.
 
 use fieldkeep_protocol::PersonId;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{Enrolment, totp};
@@ -9,6 +10,12 @@ use crate::access::sessions::a_person;
 use crate::access::{Access, AccessError, Failure};
 use crate::db::Transaction;
 use crate::keys::random;
+use crate::trail::{Act, Object};
+
+/// The authenticator app of a person, as the trail names it.
+fn app_of(person: PersonId) -> Object {
+    Object::new("authenticator_app", person)
+}
 
 impl Access {
     /// Begins an authenticator app; it counts once a code of it was [confirmed](Self::confirm_totp).
@@ -28,9 +35,8 @@ impl Access {
             .keys
             .instance()
             .seal("totp.secret", person.as_bytes(), &secret[..]);
-        let begun = self
-            .0
-            .db
+        let mut transaction = self.0.db.begin().await?;
+        let begun = transaction
             .execute(
                 "INSERT INTO totp (person, secret_sealed, made_us, last_step) VALUES ($1, $2, $3, 0)
                  ON CONFLICT (person) DO UPDATE SET secret_sealed = excluded.secret_sealed,
@@ -46,6 +52,9 @@ impl Access {
         if begun == 0 {
             return Err(AccessError::TotpExists);
         }
+        let entry = who.0.entry(Act::FactorBegin).on(app_of(person));
+        self.trail().write(&mut transaction, entry).await?;
+        transaction.commit().await?;
         let issuer = match self.0.site.get() {
             Some(site) => format!("Fieldkeep {}", site.host),
             None => "Fieldkeep".to_owned(),
@@ -64,7 +73,7 @@ impl Access {
         code: &str,
         source: &str,
     ) -> Result<Option<Vec<String>>, AccessError> {
-        let (person, session) = a_person(&who.0)?;
+        let (person, _) = a_person(&who.0)?;
         self.limit_factor(person, source)?;
         let mut transaction = self.0.db.begin().await?;
         if !self
@@ -82,7 +91,13 @@ impl Access {
                 ],
             )
             .await?;
-        let codes = self.factor_added(&mut transaction, person, session).await?;
+        let codes = self
+            .factor_added(
+                &mut transaction,
+                who,
+                (app_of(person), json!({ "factor": "app" })),
+            )
+            .await?;
         transaction.commit().await?;
         self.0.throttle.forgive(self.factor_key(person));
         tracing::info!(person.id = %person, "authenticator app added");
@@ -105,7 +120,8 @@ impl Access {
         if removed == 0 {
             return Err(AccessError::NotFound);
         }
-        self.factor_removed(&mut transaction, person).await?;
+        self.factor_removed(&mut transaction, who, app_of(person))
+            .await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "authenticator app removed");
         Ok(())

@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fieldkeep_protocol::{PasskeyId, PersonId, Timestamp};
+use serde_json::json;
 
 use super::ceremony::Purpose;
 use super::webauthn::{self, Site};
@@ -14,7 +15,7 @@ use crate::access::people::valid_name;
 use crate::access::sessions::{Beginning, Cause, Started, a_person};
 use crate::access::{Access, AccessError};
 use crate::keys::new_id;
-use crate::trail::Origin;
+use crate::trail::{Act, Origin};
 
 /// Passkeys of one person.
 const MOST: usize = 20;
@@ -219,7 +220,7 @@ impl Access {
         client_data: &[u8],
         attestation: &[u8],
     ) -> Result<Option<Vec<String>>, AccessError> {
-        let (person, session) = a_person(&who.0)?;
+        let (person, _) = a_person(&who.0)?;
         let name = valid_name(name)?;
         let site = self.passkey_site()?;
         if self.end(client_data)? != Purpose::Register(person) {
@@ -256,7 +257,13 @@ impl Access {
         if added == 0 {
             return Err(AccessError::PasskeyRefused);
         }
-        let codes = self.factor_added(&mut transaction, person, session).await?;
+        let codes = self
+            .factor_added(
+                &mut transaction,
+                who,
+                (id.into(), json!({ "factor": "passkey", "name": name })),
+            )
+            .await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, passkey.id = %id, "passkey added");
         Ok(codes)
@@ -276,9 +283,8 @@ impl Access {
             .keys
             .instance()
             .seal("passkey.name", id.as_bytes(), name.as_bytes());
-        let renamed = self
-            .0
-            .db
+        let mut transaction = self.0.db.begin().await?;
+        let renamed = transaction
             .execute(
                 "UPDATE passkey SET name_sealed = $3 WHERE person = $1 AND id = $2",
                 &[
@@ -291,7 +297,10 @@ impl Access {
         if renamed == 0 {
             return Err(AccessError::NotFound);
         }
-        Ok(())
+        let entry = who.0.entry(Act::FactorChange).on(id);
+        let entry = entry.new_value(json!({ "name": name }));
+        self.trail().write(&mut transaction, entry).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Takes a passkey away.
@@ -314,7 +323,8 @@ impl Access {
         if removed == 0 {
             return Err(AccessError::NotFound);
         }
-        self.factor_removed(&mut transaction, person).await?;
+        self.factor_removed(&mut transaction, who, id.into())
+            .await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, passkey.id = %id, "passkey removed");
         Ok(())

@@ -3,10 +3,11 @@
 use fieldkeep_protocol::PersonId;
 
 use super::codes;
-use crate::access::grant::{Arrived, Fresh};
+use crate::access::grant::{Arrived, Fresh, SignedIn};
 use crate::access::sessions::a_person;
 use crate::access::{Access, AccessError, Failure};
 use crate::db::Transaction;
+use crate::trail::Act;
 
 impl Access {
     /// Ten new recovery codes in the place of all that were; shown this once.
@@ -17,6 +18,8 @@ impl Access {
         let (person, _) = a_person(&who.0)?;
         let mut transaction = self.0.db.begin().await?;
         let codes = self.write_codes(&mut transaction, person).await?;
+        let entry = who.0.entry(Act::RecoveryCreate).on(person);
+        self.trail().write(&mut transaction, entry).await?;
         transaction.commit().await?;
         tracing::info!(person.id = %person, "recovery codes made anew");
         Ok(codes)
@@ -25,8 +28,8 @@ impl Access {
     /// Notes that the caller has printed their recovery codes.
     pub async fn codes_are_kept(&self, who: &Arrived) -> Result<(), AccessError> {
         let (person, _) = a_person(&who.0)?;
-        self.0
-            .db
+        let mut transaction = self.0.db.begin().await?;
+        transaction
             .execute(
                 "UPDATE person SET codes_kept_us = $2 WHERE id = $1",
                 &[
@@ -35,12 +38,15 @@ impl Access {
                 ],
             )
             .await?;
-        Ok(())
+        let entry = who.0.entry(Act::RecoveryKeep).on(person);
+        self.trail().write(&mut transaction, entry).await?;
+        Ok(transaction.commit().await?)
     }
 
     pub(super) async fn spend_code(
         &self,
         transaction: &mut Transaction,
+        who: &SignedIn,
         person: PersonId,
         plain: &str,
     ) -> Result<bool, Failure> {
@@ -56,6 +62,8 @@ impl Access {
             )
             .await?;
         if spent == 1 {
+            let entry = who.entry(Act::RecoveryUse).on(person);
+            self.trail().write(transaction, entry).await?;
             tracing::warn!(person.id = %person, "recovery code used");
         }
         Ok(spent == 1)

@@ -1,16 +1,17 @@
 //! Looking at an invitation and accepting it, by whoever holds its token.
 
-use fieldkeep_protocol::{PersonId, ProjectId, Timestamp};
+use fieldkeep_protocol::{InvitationId, PersonId, ProjectId, Timestamp};
+use serde_json::json;
 
 use super::Offer;
 use crate::access::grant::{Locations, SignedIn};
-use crate::access::members::{Membership, insert, location_set};
+use crate::access::members::{Membership, insert, location_set, told};
 use crate::access::people::valid_name;
 use crate::access::roles::Role;
 use crate::access::sessions::{Beginning, Cause, Started, a_person};
 use crate::access::{Access, AccessError, Failure, password};
 use crate::db::Transaction;
-use crate::trail::Origin;
+use crate::trail::{Act, Entry, Origin, Who, WhoKind};
 
 impl Access {
     /// What a token offers.
@@ -84,7 +85,11 @@ impl Access {
                 &[person.as_bytes().into(), hash.as_str().into()],
             )
             .await?;
-        self.spend_invitation(&mut transaction, secret, person)
+        let who = Who::new(WhoKind::Person, person, Some(name));
+        let entry = Entry::new(None, who.clone(), origin, Act::PersonCreate).on(person);
+        self.trail().write(&mut transaction, entry).await?;
+        let entry = |project| Entry::new(Some(project), who, origin, Act::InvitationAccept);
+        self.spend_invitation(&mut transaction, secret, person, entry)
             .await?;
         let cookie = self
             .begin_session(
@@ -122,8 +127,9 @@ impl Access {
             return Err(AccessError::OtherPerson);
         }
         let mut transaction = self.0.db.begin().await?;
+        let entry = |project| who.entry(Act::InvitationAccept).in_project(project);
         let project = self
-            .spend_invitation(&mut transaction, secret, person)
+            .spend_invitation(&mut transaction, secret, person, entry)
             .await?;
         transaction.commit().await?;
         Ok(project)
@@ -135,6 +141,7 @@ impl Access {
         transaction: &mut Transaction,
         secret: &str,
         person: PersonId,
+        entry: impl FnOnce(ProjectId) -> Entry,
     ) -> Result<ProjectId, AccessError> {
         let now = self.0.clock.now();
         let row = transaction
@@ -200,6 +207,11 @@ impl Access {
             until,
         };
         insert(transaction, person, &membership, by, now).await?;
+        let invitation = InvitationId::from_bytes(row.array(1)?);
+        let entry = entry(project).on(invitation).new_value(json!({
+            "person": person.to_string(), "membership": told(&membership),
+        }));
+        self.trail().write(transaction, entry).await?;
         tracing::info!(project.id = %project, person.id = %person, role = role.name(), "invitation accepted");
         Ok(project)
     }

@@ -520,8 +520,10 @@ async fn own_sessions_are_listed_and_ended() {
     let bench = Bench::new().await;
     let (_, first) = bench.person("anna@example.org").await;
     bench.hands.advance(MINUTE);
+    let from = Origin::new(Some("192.0.2.1".parse().unwrap()), None);
     let second = bench
-        .sign_in("anna@example.org", PASSWORD)
+        .access
+        .sign_in("anna@example.org", PASSWORD, SOURCE, &from)
         .await
         .unwrap()
         .cookie;

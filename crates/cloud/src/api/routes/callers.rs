@@ -22,7 +22,8 @@ pub(super) fn on_the_way_in() -> Vec<Row> {
             v1!("/auth/second-factor/challenge"),
             factors::challenge,
             "A challenge for showing a passkey of mine",
-        ),
+        )
+        .reading(),
         door(
             POST,
             v1!("/auth/prove"),
@@ -59,7 +60,8 @@ pub(super) fn on_the_way_in() -> Vec<Row> {
             v1!("/auth/passkeys/challenge"),
             factors::begin_passkey,
             "A challenge for making a passkey",
-        ),
+        )
+        .reading(),
         door(
             POST,
             v1!("/auth/passkeys"),

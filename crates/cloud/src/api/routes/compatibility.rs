@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::access::{Admin, Grant, Read, Session};
+use crate::access::{Admin, Fresh, Grant, Read, Session};
 use crate::api::App;
 use crate::api::door::{Body, Json};
 use crate::api::fault::{access, projects};
@@ -49,7 +49,7 @@ pub(super) async fn one(session: Session<Read>, app: App) -> Result<Json<Compati
 
 /// Lets another API in, or not.
 pub(super) async fn set(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     Body(wanted): Body<Compatibility>,
 ) -> Result<Json<Compatibility>, Problem> {

@@ -7,7 +7,9 @@ use utoipa::ToSchema;
 use super::auth::RoleWord;
 use super::people::{KeyView, places, show as show_key};
 use super::service_accounts::{AccountView, show as show_account};
-use crate::access::{Admin, Audit, Fate, Had, HadAccess, Locations, Member, MemberChange, Session};
+use crate::access::{
+    Admin, Audit, Fate, Fresh, Had, HadAccess, Locations, Member, MemberChange, Session,
+};
 use crate::api::App;
 use crate::api::door::{At, Body, Given, Holds, Json, Params, Query, QueryParam};
 use crate::api::fault::access;
@@ -109,7 +111,7 @@ fn reason(text: Option<&str>) -> Result<Option<&str>, Problem> {
 
 /// Changes what a member may do; it counts at once, and within five seconds on open streams.
 pub(super) async fn change(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     At(person): At<PersonId>,
     Body(patch): Body<MemberPatch>,
@@ -234,7 +236,7 @@ pub(super) struct Removed {
 
 /// Removes a member; what hangs on them is revoked or handed over in the same act.
 pub(super) async fn remove(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     At(person): At<PersonId>,
     Body(removal): Body<Removal>,

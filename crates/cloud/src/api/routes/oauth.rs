@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::access::{AccessError, ClientProof, DeviceRefusal, Nobody, SignedIn};
+use crate::access::{AccessError, ClientProof, DeviceRefusal, Fresh, Nobody, SignedIn};
 use crate::api::App;
 use crate::api::door::{Body, Empty, Fields, Form, Headers, Json, Raw, RawKind, Source};
 use crate::api::fault::{access, failure};
@@ -400,7 +400,7 @@ pub(super) async fn device(
 
 /// Lets a program act as me, or refuses it.
 pub(super) async fn answer_device(
-    me: SignedIn,
+    me: Fresh<SignedIn>,
     app: App,
     Body(body): Body<DeviceAnswer>,
 ) -> Result<Empty, Problem> {

@@ -4,7 +4,7 @@ use fieldkeep_protocol::PersonId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::access::{OperatorSession, Person};
+use crate::access::{Fresh, OperatorSession, Person};
 use crate::api::App;
 use crate::api::door::{At, Body, Created, Json, Query};
 use crate::api::fault::access;
@@ -62,7 +62,7 @@ pub(super) struct PersonPatch {
 
 /// Lets a person in, or keeps them out and ends their sessions.
 pub(super) async fn change(
-    session: OperatorSession,
+    session: Fresh<OperatorSession>,
     app: App,
     At(person): At<PersonId>,
     Body(patch): Body<PersonPatch>,
@@ -104,7 +104,7 @@ pub(super) struct Opened {
 /// Lets me into a project as its administrator, for a day at most. It is written into the project's trail and shown to
 /// its administrators.
 pub(super) async fn break_glass(
-    session: OperatorSession,
+    session: Fresh<OperatorSession>,
     app: App,
     Body(order): Body<BreakGlass>,
 ) -> Result<Created<Opened>, Problem> {

@@ -165,7 +165,7 @@ pub(super) async fn set_element(
 
 /// Lets an element follow its project again.
 pub(super) async fn follow(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     At(id): At<ElementId>,
 ) -> Result<Json<ElementView>, Problem> {
@@ -201,7 +201,7 @@ pub(super) struct Why {
 
 /// Forbids every deletion of the project's measurements, from now on.
 pub(super) async fn hold_project(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     Body(why): Body<Why>,
 ) -> Result<Created<HoldView>, Problem> {
@@ -211,7 +211,7 @@ pub(super) async fn hold_project(
 
 /// Ends the project's legal hold; its policy takes effect again.
 pub(super) async fn release_project(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     Body(why): Body<Why>,
 ) -> Result<Empty, Problem> {
@@ -226,7 +226,7 @@ pub(super) async fn release_project(
 
 /// Forbids every deletion of an element's measurements, from now on.
 pub(super) async fn hold_element(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     At(id): At<ElementId>,
     Body(why): Body<Why>,
@@ -238,7 +238,7 @@ pub(super) async fn hold_element(
 
 /// Ends an element's legal hold.
 pub(super) async fn release_element(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     At(id): At<ElementId>,
     Body(why): Body<Why>,

@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 
 use super::people::places;
 use crate::access::{
-    Action, Admin, Grant, Jwk, Locations, NewCredential, NewServiceAccount, PublicKey, Scopes,
-    ServiceAccount, ServiceAccountChange, ServiceCredential, Session,
+    Action, Admin, Fresh, Grant, Jwk, Locations, NewCredential, NewServiceAccount, PublicKey,
+    Scopes, ServiceAccount, ServiceAccountChange, ServiceCredential, Session,
 };
 use crate::api::App;
 use crate::api::door::{At, Body, Created, Empty, Json, Query, nullable};
@@ -234,7 +234,7 @@ pub(super) async fn list(
 
 /// Makes a service account.
 pub(super) async fn create(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     Body(order): Body<AccountOrder>,
 ) -> Result<Created<AccountView>, Problem> {
@@ -264,7 +264,7 @@ pub(super) async fn one(
 
 /// Changes a service account, or disables it, at once.
 pub(super) async fn change(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     At(account): At<ServiceId>,
     Body(patch): Body<AccountPatch>,
@@ -289,7 +289,7 @@ pub(super) async fn change(
 
 /// Gives a service account a credential.
 pub(super) async fn add_credential(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     At(account): At<ServiceId>,
     Body(order): Body<CredentialOrder>,
@@ -329,7 +329,7 @@ pub(super) async fn add_credential(
 
 /// Revokes a credential and its tokens, at once.
 pub(super) async fn revoke_credential(
-    session: Session<Admin>,
+    session: Fresh<Session<Admin>>,
     app: App,
     At(account): At<ServiceId>,
     At(credential): At<CredentialId>,

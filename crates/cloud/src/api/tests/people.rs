@@ -73,7 +73,7 @@ async fn a_stale_proof_is_asked_for_once_more() {
     world.access.grow_stale(&cookie).await.unwrap();
     let keys = format!("/api/v1/projects/{}/keys", world.ours.project);
     let make = async || {
-        let body = json!({ "name": "k", "role": "viewer" });
+        let body = json!({ "name": "k", "role": "viewer", "expires": "never" });
         answer(
             &world,
             with(&world, &cookie, request("POST", &keys, Some(body))),

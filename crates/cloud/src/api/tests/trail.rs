@@ -59,7 +59,7 @@ async fn every_row_that_changes_something_leaves_an_entry() {
     let mut forgotten = Vec::new();
     for row in table() {
         let name = row.name();
-        if name.starts_with("GET ") {
+        if name.starts_with("GET ") || row.reads {
             continue;
         }
         let who = match row.needs() {
