@@ -39,11 +39,12 @@
 //! }
 //! ```
 
+mod steps;
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use fieldkeep_protocol::{KeyId, LocationId, PersonId, ProjectId, ServiceId, Timestamp};
@@ -52,6 +53,8 @@ use super::Task;
 use super::roles::{Action, Role, Scopes};
 use super::tokens::Audience;
 use crate::trail::{Act, Entry, Origin, Who, WhoKind};
+
+pub use steps::{Arrived, Arriving, Fresh, Held};
 
 /// A level of a grant: an action, as a type.
 pub trait Level: sealed::Sealed + Send + Sync + 'static {
@@ -475,91 +478,6 @@ impl SignedIn {
                 ..
             }
         )
-    }
-}
-
-/// A key whose holder is known.
-pub trait Held {
-    /// Who holds it.
-    fn signed_in(&self) -> &SignedIn;
-}
-
-impl Held for SignedIn {
-    fn signed_in(&self) -> &SignedIn {
-        self
-    }
-}
-
-impl<L: Level> Held for Session<L> {
-    fn signed_in(&self) -> &SignedIn {
-        &self.who
-    }
-}
-
-impl Held for OperatorSession {
-    fn signed_in(&self) -> &SignedIn {
-        &self.0
-    }
-}
-
-impl Held for Arrived {
-    fn signed_in(&self) -> &SignedIn {
-        &self.0
-    }
-}
-
-/// A handler's key for the way in: a person who knows a password or held a link, whatever second factor is still to be
-/// shown or set up. It lends no [`SignedIn`]: nothing that needs one can be done with it.
-#[derive(Clone, Debug)]
-pub struct Arriving(pub(super) SignedIn);
-
-impl Arriving {
-    /// What is left to do.
-    pub fn step(&self) -> Step {
-        self.0.step()
-    }
-
-    /// Who it claims to be.
-    pub fn actor(&self) -> Actor {
-        self.0.actor()
-    }
-
-    /// The same, as the trail says it.
-    pub fn who(&self) -> Who {
-        self.0.who()
-    }
-
-    /// Whether it is a person without a password so far.
-    pub fn must_set_password(&self) -> bool {
-        self.0.must_set_password()
-    }
-
-    /// The key of somebody who is in; None while a step is left.
-    pub fn finished(&self) -> Option<&SignedIn> {
-        (self.step() == Step::Done).then_some(&self.0)
-    }
-}
-
-/// A handler's key for one's own password and factors: a person who has shown every factor that they have, though one may
-/// still have to be set up.
-#[derive(Clone, Debug)]
-pub struct Arrived(pub(super) SignedIn);
-
-/// A key whose holder proved within the last ten minutes who they are. A program's key proves it with each request.
-#[derive(Debug)]
-pub struct Fresh<K>(K);
-
-impl<K> Fresh<K> {
-    pub(super) fn new(key: K) -> Self {
-        Self(key)
-    }
-}
-
-impl<K> Deref for Fresh<K> {
-    type Target = K;
-
-    fn deref(&self) -> &K {
-        &self.0
     }
 }
 

@@ -204,7 +204,7 @@ impl Projects {
             .await?;
         let entry = grant
             .entry(Act::ElementChange)
-            .reason(Some(&reason))
+            .reason(Some(reason))
             .old(json!({ "unit": found.text(0)? }))
             .new_value(json!({
                 "unit": unit,
