@@ -52,6 +52,8 @@ const NOT_A_DATABASE: u32 = 26;
 const INCREMENTAL: i64 = 2;
 
 const BEGIN: &str = "BEGIN IMMEDIATE";
+/// Reads a page, which after a damaged one its connection cannot.
+const ASK: &str = "SELECT count(*) FROM sqlite_schema";
 
 /// Set when the C library is ready in this process; see [`start`].
 static STARTED: OnceCell<()> = OnceCell::const_new();
@@ -257,6 +259,10 @@ impl Sqlite {
             .execute(&mut *reader)
             .await
             .map_err(classify)?;
+        sqlx::query(ASK)
+            .fetch_one(&mut *reader)
+            .await
+            .map_err(classify)?;
         reader.done();
         let synced = std::fs::File::open(to).and_then(|file| file.sync_all());
         synced.map_err(|error| SqlError::Engine(error.into()))
@@ -413,12 +419,8 @@ async fn fetch_and_ask(
     let rows = sqlx::query_with(sql, arguments(values)?)
         .fetch_all(&mut *read)
         .await;
-    // No page is in the cache after damage, so that this reads one.
     let asked = match rows {
-        Ok(rows) => sqlx::query("SELECT count(*) FROM sqlite_schema")
-            .fetch_one(&mut *read)
-            .await
-            .map(|_| rows),
+        Ok(rows) => sqlx::query(ASK).fetch_one(&mut *read).await.map(|_| rows),
         failed => failed,
     };
     if asked.is_ok() {

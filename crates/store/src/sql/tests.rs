@@ -492,7 +492,8 @@ async fn a_damaged_page_is_met_by_its_own_row_alone() {
     let database = open(&folder, 1, &[ONE]).await.unwrap();
     let long = vec![7; 10_000];
     let insert = "INSERT INTO thing (id, data) VALUES ($1, $2)";
-    for (id, data) in [(1i64, &long), (2, &Vec::new())] {
+    // The long one is the last that is read.
+    for (id, data) in [(2i64, &Vec::new()), (1, &long)] {
         let values = [id.into(), data.into()];
         database.execute(insert, &values).await.unwrap();
     }
@@ -508,7 +509,7 @@ async fn a_damaged_page_is_met_by_its_own_row_alone() {
     let database = open(&folder, 1, &[ONE]).await.unwrap();
     let (data, ids) = ("SELECT data FROM thing", "SELECT id FROM thing");
     let first = "SELECT data FROM thing WHERE id = 1";
-    for _ in 0..3 {
+    for round in 0..3 {
         // More of them than there are connections, each of which may have met it.
         let met = (0..6).map(|_| database.fetch_all(data, &[]));
         futures_util::future::join_all(met).await;
@@ -517,6 +518,14 @@ async fn a_damaged_page_is_met_by_its_own_row_alone() {
         for _ in 0..6 {
             assert_eq!(database.fetch_all(ids, &[]).await.unwrap().len(), 2);
         }
+        let mut snapshot = database.snapshot().await.unwrap();
+        while let Ok(part) = snapshot.next().await {
+            assert!(!matches!(part, super::Part::End));
+        }
+        let super::Engine::Sqlite(engine) = &database.engine;
+        let copy = folder.path().join(format!("copy-{round}"));
+        assert!(engine.copy(&copy).await.is_err());
+        assert!(database.rewrite().await.is_err());
         let mut met = database.begin().await.unwrap();
         let _ = met.fetch_all(data, &[]).await;
         let _ = met.commit().await;
