@@ -86,7 +86,8 @@ pub struct Space {
     pub shrinks: bool,
 }
 
-/// A state of a database: two equal ones say that nothing was committed in between, here or by another process.
+/// A state of a database: two equal ones say that nothing was changed in between, here or by another process. A commit
+/// that writes what is there already may change no state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     count: u64,
@@ -188,6 +189,18 @@ impl Database {
         values: &[Value<'_>],
     ) -> Result<Option<Row>, SqlError> {
         Ok(self.fetch_all(sql, values).await?.into_iter().next())
+    }
+
+    /// As [`Database::fetch_all`], and an error where a page under the rows is damaged, also where it could be taken for
+    /// zeros.
+    pub(crate) async fn fetch_whole(
+        &self,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<Row>, SqlError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.fetch_whole(sql, values).await,
+        }
     }
 
     /// Bytes of each table with its indexes.

@@ -1,3 +1,4 @@
+// Bytes of passkeys, there and back.
 import { expect, test } from 'vitest';
 import { fromBytes, toBytes } from './passkey';
 

@@ -1,3 +1,4 @@
+// Fresh proof: asked for once, and the change sent again.
 import { afterEach, expect, test, vi } from 'vitest';
 import { fetchProved, isProofAsked, onProofAsked, settleProof } from './proof';
 

@@ -39,7 +39,7 @@
 //! }
 //! ```
 
-mod proof;
+mod steps;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -54,7 +54,7 @@ use super::roles::{Action, Role, Scopes};
 use super::tokens::Audience;
 use crate::trail::{Act, Entry, Origin, Who, WhoKind};
 
-pub use proof::{Arrived, Arriving, Fresh, Held, Step};
+pub use steps::{Arrived, Arriving, Fresh, Held};
 
 /// A level of a grant: an action, as a type.
 pub trait Level: sealed::Sealed + Send + Sync + 'static {
@@ -375,6 +375,17 @@ impl<L: Level> fmt::Debug for Session<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Session({:?})", self.grant())
     }
+}
+
+/// What is left to do before a person is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Done,
+    /// They have a second factor and have not shown it.
+    ShowFactor,
+    /// They need a second factor and have none.
+    SetUpFactor,
 }
 
 /// What a credential proved to be.

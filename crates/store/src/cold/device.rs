@@ -424,7 +424,7 @@ impl<'a> DeviceWork<'a> {
         let id = row.i64(0)?;
         // Where its pages cannot be read, they cannot be freed.
         let payload = "SELECT payload FROM chunk WHERE id = $1";
-        let payload = database.fetch_optional(payload, &[id.into()]).await;
+        let payload = database.fetch_whole(payload, &[id.into()]).await;
         let before = Before {
             id,
             seal: (row.i64(1)?, row.i64(2)?),
@@ -464,7 +464,7 @@ impl<'a> DeviceWork<'a> {
             let (id, built) = (row.i64(0)?, row.i64(1)?);
             let (key_id, counter) = (row.i64(2)?, row.i64(3)?);
             let payload = "SELECT payload FROM rollup WHERE id = $1";
-            let payload = inner.database.fetch_optional(payload, &[id.into()]).await;
+            let payload = inner.database.fetch_whole(payload, &[id.into()]).await;
             before = Some(Before {
                 id,
                 seal: (key_id, counter),
@@ -475,7 +475,10 @@ impl<'a> DeviceWork<'a> {
                 ..self.subject(Kind::Rollup, whole.from, level as u32)
             };
             let opening = inner.keys.opening(self.device.project, key_id).await?;
-            if let (Ok(Some(row)), Some(key)) = (payload, opening) {
+            if let (Some(row), Some(key)) = (
+                payload.ok().and_then(|rows| rows.into_iter().next()),
+                opening,
+            ) {
                 let plain = key.open(&subject, counter, row.bytes(0)?.to_vec());
                 known = plain.and_then(Rollup::decode);
             }

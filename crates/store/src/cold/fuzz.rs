@@ -8,18 +8,22 @@ pub fn chunk(bytes: &[u8]) -> usize {
         return 0;
     };
     let (times, segments) = (chunk.times(), chunk.segments());
-    let mut seen = chunk.unread().len();
+    let mut seen = 0;
     for name in chunk.channels() {
         let Some(column) = chunk.column(name) else {
             continue;
         };
-        seen += column.values.len();
         if let (Some(times), Some(segments)) = (&times, &segments) {
+            seen += column.values.len();
             let pieces = column.pieces(times, segments);
             seen += pieces.filter(|piece| piece.state != State::Nothing).count();
         }
     }
-    seen
+    // Without its times or its segments no reader takes anything of it.
+    if times.is_none() || segments.is_none() {
+        return 0;
+    }
+    seen + chunk.unread().len()
 }
 
 /// Reads a row of roll-ups to its last bucket; answers how much there was.

@@ -43,12 +43,17 @@ const CHECKPOINT_PAGES: &str = "40000";
 const LOCKED_TRIES: u32 = 400;
 const LOCKED_REST: Duration = Duration::from_millis(25);
 /// SQLite's result codes; a wrong key looks like a file that is no database.
+const ERROR: u32 = 1;
 const BUSY: u32 = 5;
 const NO_MEMORY: u32 = 7;
 const FULL: u32 = 13;
 const NOT_A_DATABASE: u32 = 26;
 /// `PRAGMA auto_vacuum` of a file that can be cut.
 const INCREMENTAL: i64 = 2;
+
+const BEGIN: &str = "BEGIN IMMEDIATE";
+/// Reads a page, which after a damaged one its connection cannot.
+const ASK: &str = "SELECT count(*) FROM sqlite_schema";
 
 /// Set when the C library is ready in this process; see [`start`].
 static STARTED: OnceCell<()> = OnceCell::const_new();
@@ -120,23 +125,33 @@ impl Sqlite {
         sql: &'static str,
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, SqlError> {
-        let mut again = true;
-        loop {
-            // After an error it is not given back: SQLCipher refuses everything on a connection that has met a damaged page,
-            // also what is whole, and not every statement that meets one fails.
-            let mut connection = self.readers.acquire().await.map_err(classify)?;
-            let rows = sqlx::query_with(sql, arguments(values)?)
-                .fetch_all(&mut *connection)
-                .await;
-            match rows {
-                Ok(rows) => {
-                    connection.done();
-                    return rows.iter().map(row).collect();
-                }
-                Err(error) if again && primary_code(&error) == Some(NO_MEMORY) => again = false,
-                Err(error) => return Err(classify(error)),
+        let read = self.readers.acquire().await.map_err(classify)?;
+        let rows = match fetch(read, sql, values).await? {
+            Err(error) if may_be_earlier(&error) => {
+                let fresh = self.readers.acquire_new().await.map_err(classify)?;
+                fetch(fresh, sql, values).await?
             }
-        }
+            rows => rows,
+        };
+        rows.map_err(classify)?.iter().map(row).collect()
+    }
+
+    /// As [`Self::fetch_all`], and an error where a page under the rows is damaged: the last page of a long value is taken
+    /// for zeros without one, and only the next statement of the connection says so.
+    pub(super) async fn fetch_whole(
+        &self,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<Row>, SqlError> {
+        let read = self.readers.acquire().await.map_err(classify)?;
+        let rows = match fetch_and_ask(read, sql, values).await? {
+            Err(_) => {
+                let fresh = self.readers.acquire_new().await.map_err(classify)?;
+                fetch_and_ask(fresh, sql, values).await?
+            }
+            rows => rows,
+        };
+        rows.map_err(classify)?.iter().map(row).collect()
     }
 
     /// Reads the header of every page.
@@ -166,13 +181,19 @@ impl Sqlite {
     }
 
     pub(super) async fn begin(&self) -> Result<Open, SqlError> {
-        let mut open = Open {
-            connection: self.writer.acquire().await.map_err(classify)?,
+        let mut connection = self.writer.acquire().await.map_err(classify)?;
+        let mut begun = sqlx::query(BEGIN).execute(&mut *connection).await;
+        if matches!(&begun, Err(error) if may_be_earlier(error)) {
+            drop(connection);
+            connection = self.writer.acquire_new().await.map_err(classify)?;
+            begun = sqlx::query(BEGIN).execute(&mut *connection).await;
+        }
+        begun.map_err(classify)?;
+        Ok(Open {
+            connection,
             rows: 0,
             due: self.due.clone(),
-        };
-        open.execute("BEGIN IMMEDIATE", &[]).await?;
-        Ok(open)
+        })
     }
 
     /// How much of the file is in use.
@@ -236,6 +257,10 @@ impl Sqlite {
         sqlx::query("VACUUM INTO ?")
             .bind(to.to_string_lossy().into_owned())
             .execute(&mut *reader)
+            .await
+            .map_err(classify)?;
+        sqlx::query(ASK)
+            .fetch_one(&mut *reader)
             .await
             .map_err(classify)?;
         reader.done();
@@ -364,6 +389,50 @@ async fn connect(most: u32, options: &SqliteConnectOptions) -> Result<Connection
             connected => return connected.map_err(classify),
         }
     }
+}
+
+/// The rows of one reading statement, or the engine's error.
+type Fetched = Result<Vec<SqliteRow>, sqlx::Error>;
+
+/// Runs one reading statement. After an error the connection is not given back: SQLCipher refuses everything on one that
+/// has met a damaged page, also what is whole.
+async fn fetch(
+    mut read: Lent,
+    sql: &'static str,
+    values: &[Value<'_>],
+) -> Result<Fetched, SqlError> {
+    let rows = sqlx::query_with(sql, arguments(values)?)
+        .fetch_all(&mut *read)
+        .await;
+    if rows.is_ok() {
+        read.done();
+    }
+    Ok(rows)
+}
+
+/// Runs one reading statement and then another, which fails if the first one met a damaged page and did not.
+async fn fetch_and_ask(
+    mut read: Lent,
+    sql: &'static str,
+    values: &[Value<'_>],
+) -> Result<Fetched, SqlError> {
+    let rows = sqlx::query_with(sql, arguments(values)?)
+        .fetch_all(&mut *read)
+        .await;
+    let asked = match rows {
+        Ok(rows) => sqlx::query(ASK).fetch_one(&mut *read).await.map(|_| rows),
+        failed => failed,
+    };
+    if asked.is_ok() {
+        read.done();
+    }
+    Ok(asked)
+}
+
+/// Whether an error may be of an earlier statement of the connection that met a damaged page and did not fail: SQLCipher
+/// then refuses the next one, with either code.
+fn may_be_earlier(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(ERROR | NO_MEMORY))
 }
 
 fn key_pragma(key: &[u8; 32]) -> Zeroizing<String> {

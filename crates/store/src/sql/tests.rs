@@ -485,3 +485,60 @@ async fn a_state_stays_until_somebody_commits() {
         "nothing was committed"
     );
 }
+
+#[tokio::test]
+async fn a_damaged_page_is_met_by_its_own_row_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder, 1, &[ONE]).await.unwrap();
+    let long = vec![7; 10_000];
+    let insert = "INSERT INTO thing (id, data) VALUES ($1, $2)";
+    // The long one is the last that is read.
+    for (id, data) in [(2i64, &Vec::new()), (1, &long)] {
+        let values = [id.into(), data.into()];
+        database.execute(insert, &values).await.unwrap();
+    }
+    let last = "SELECT pageno FROM dbstat WHERE name = 'thing' AND pagetype = 'overflow' ORDER BY path DESC LIMIT 1";
+    let page = database.fetch_all(last, &[]).await.unwrap()[0]
+        .i64(0)
+        .unwrap();
+    database.close().await;
+    let file = folder.path().join("test.db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[usize::try_from(page - 1).unwrap() * 4_096 + 100] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let database = open(&folder, 1, &[ONE]).await.unwrap();
+    let (data, ids) = ("SELECT data FROM thing", "SELECT id FROM thing");
+    let first = "SELECT data FROM thing WHERE id = 1";
+    for round in 0..3 {
+        // More of them than there are connections, each of which may have met it.
+        let met = (0..6).map(|_| database.fetch_all(data, &[]));
+        futures_util::future::join_all(met).await;
+        assert!(database.fetch_whole(first, &[]).await.is_err());
+        assert_eq!(database.fetch_whole(ids, &[]).await.unwrap().len(), 2);
+        for _ in 0..6 {
+            assert_eq!(database.fetch_all(ids, &[]).await.unwrap().len(), 2);
+        }
+        let mut snapshot = database.snapshot().await.unwrap();
+        while let Ok(part) = snapshot.next().await {
+            assert!(!matches!(part, super::Part::End));
+        }
+        let super::Engine::Sqlite(engine) = &database.engine;
+        let copy = folder.path().join(format!("copy-{round}"));
+        assert!(engine.copy(&copy).await.is_err());
+        assert!(database.rewrite().await.is_err());
+        let mut met = database.begin().await.unwrap();
+        let _ = met.fetch_all(data, &[]).await;
+        let _ = met.commit().await;
+        let written = database
+            .execute("UPDATE thing SET name = 'new' WHERE id = 2", &[])
+            .await;
+        assert_eq!(written.unwrap(), 1);
+    }
+    assert!(
+        database
+            .execute("DELETE FROM thing WHERE id = 1", &[])
+            .await
+            .is_err()
+    );
+    assert_eq!(count(&database).await, 2);
+}

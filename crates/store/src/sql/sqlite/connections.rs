@@ -59,14 +59,7 @@ impl Connections {
 
     /// The connection that was used last, or a new one; waits while all are in use.
     pub(super) async fn acquire(&self) -> Result<Lent, sqlx::Error> {
-        let places = &self.0.places;
-        let place = match Arc::clone(places).try_acquire_owned() {
-            Ok(place) => place,
-            Err(_) => timeout(PATIENCE, Arc::clone(places).acquire_owned())
-                .await
-                .map_err(|_| sqlx::Error::PoolTimedOut)?
-                .map_err(|_| sqlx::Error::PoolClosed)?,
-        };
+        let place = self.place().await?;
         let known = self.idle().pop();
         let connection = match known {
             Some(connection) => connection,
@@ -80,6 +73,32 @@ impl Connections {
             place: Some(place),
             owner: self.clone(),
         })
+    }
+
+    /// A connection on which nothing has happened yet, in the place of one that is not in use.
+    pub(super) async fn acquire_new(&self) -> Result<Lent, sqlx::Error> {
+        let place = self.place().await?;
+        let known = self.idle().pop();
+        if let Some(known) = known {
+            close(known).await;
+        }
+        let options = self.options();
+        Ok(Lent {
+            connection: Some(options.connect().await?),
+            place: Some(place),
+            owner: self.clone(),
+        })
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, sqlx::Error> {
+        let places = &self.0.places;
+        match Arc::clone(places).try_acquire_owned() {
+            Ok(place) => Ok(place),
+            Err(_) => timeout(PATIENCE, Arc::clone(places).acquire_owned())
+                .await
+                .map_err(|_| sqlx::Error::PoolTimedOut)?
+                .map_err(|_| sqlx::Error::PoolClosed),
+        }
     }
 
     /// What the next new connection is opened with.

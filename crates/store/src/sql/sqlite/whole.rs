@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::super::whole::{Part, Table, is_data};
 use super::super::{Row, SqlError, Value};
-use super::{Open, Sqlite, classify, row};
+use super::{ASK, Open, Sqlite, classify, row};
 
 /// About how many bytes of rows go into one part; a row is never split.
 const PART_BYTES: usize = 256 * 1024;
@@ -91,6 +91,8 @@ impl Reading {
                 return Ok(());
             }
         }
+        // Fails if a row stood on a damaged page and was read without an error.
+        self.fetch(ASK).await?;
         // Who listened to every part but this one has no use for it.
         let _ = parts.send(Ok(Part::End)).await;
         Ok(())

@@ -1,22 +1,12 @@
-//! Keys of people by what they have proved: on the way in, arrived, and proved a moment ago.
+//! Keys for people who are on the way in, and for proof that is fresh.
 //!
-//! Promises that each is no more than the step it stands for: [`Arriving`] lends no [`SignedIn`]. Does not check proofs.
+//! What is left to do before somebody is in is a type, as levels are: a handler that takes [`Arriving`] cannot do what needs
+//! a [`SignedIn`], and one that takes [`Fresh`] is not reached with old proof. Made by [`Access`](super::super::Access) alone.
 
 use std::ops::Deref;
 
-use super::{Actor, Level, OperatorSession, Session, SignedIn};
+use super::{Actor, Level, OperatorSession, Session, SignedIn, Step};
 use crate::trail::Who;
-
-/// What is left to do before a person is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing.
-    Done,
-    /// They have a second factor and have not shown it.
-    ShowFactor,
-    /// They need a second factor and have none.
-    SetUpFactor,
-}
 
 /// A key whose holder is known.
 pub trait Held {
