@@ -101,7 +101,9 @@ pub(super) struct MadePasskey {
     /// What to call it.
     #[schema(min_length = 1, max_length = 128)]
     name: String,
+    #[schema(pattern = "^[A-Za-z0-9_-]*$")]
     client_data: String,
+    #[schema(pattern = "^[A-Za-z0-9_-]*$")]
     attestation: String,
 }
 
@@ -109,9 +111,13 @@ pub(super) struct MadePasskey {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ShownPasskey {
+    #[schema(pattern = "^[A-Za-z0-9_-]*$")]
     id: String,
+    #[schema(pattern = "^[A-Za-z0-9_-]*$")]
     client_data: String,
+    #[schema(pattern = "^[A-Za-z0-9_-]*$")]
     authenticator_data: String,
+    #[schema(pattern = "^[A-Za-z0-9_-]*$")]
     signature: String,
 }
 

@@ -48,6 +48,7 @@ pub(super) struct SentInvitation {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct InvitationOrder {
+    #[schema(pattern = "^[^@\\s]+@[^@\\s]+$", max_length = 254)]
     email: String,
     role: RoleWord,
     /// The locations that it reaches; all that you reach where they are left out.

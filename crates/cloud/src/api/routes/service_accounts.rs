@@ -150,9 +150,13 @@ pub(super) struct CredentialOrder {
 #[serde(deny_unknown_fields)]
 #[schema(as = PublicKey)]
 pub(super) struct JwkOrder {
+    #[schema(pattern = "^(EC|OKP)$")]
     kty: String,
+    #[schema(pattern = "^(P-256|Ed25519)$")]
     crv: String,
+    #[schema(pattern = "^[A-Za-z0-9_-]*$")]
     x: String,
+    #[schema(pattern = "^[A-Za-z0-9_-]*$")]
     y: Option<String>,
     kid: Option<String>,
     alg: Option<String>,
