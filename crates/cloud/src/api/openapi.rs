@@ -192,7 +192,11 @@ fn operation(row: &Row, mut sketch: Sketch, is_read: bool) -> Operation {
     let more = conditions(row, &mut sketch, is_read);
     let mut responses = ResponsesBuilder::new();
     // Those that it describes itself.
-    let told: Vec<String> = sketch.success.iter().map(|(status, _)| status.clone()).collect();
+    let told: Vec<String> = sketch
+        .success
+        .iter()
+        .map(|(status, _)| status.clone())
+        .collect();
     for (status, response) in sketch.success {
         responses = responses.response(status, response);
     }
