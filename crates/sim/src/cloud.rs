@@ -18,6 +18,7 @@ pub struct Cloud {
     addresses: Option<[SocketAddr; 3]>,
     child: Option<Child>,
     faults: Option<Faults>,
+    settings: Option<String>,
 }
 
 impl Cloud {
@@ -29,6 +30,7 @@ impl Cloud {
             addresses: None,
             child: None,
             faults: None,
+            settings: None,
         }
     }
 
@@ -38,6 +40,15 @@ impl Cloud {
         Self {
             faults: Some(Faults::new(folder)),
             ..Self::new(folder)
+        }
+    }
+
+    /// The same, with a settings file of that text.
+    #[must_use]
+    pub fn with_settings(self, toml: &str) -> Self {
+        Self {
+            settings: Some(toml.to_owned()),
+            ..self
         }
     }
 
@@ -61,6 +72,7 @@ impl Cloud {
             addresses: self.addresses,
             child: None,
             faults: None,
+            settings: None,
         }
     }
 
@@ -105,8 +117,14 @@ impl Cloud {
             Some(faults) => faults.command(&program)?,
             None => Command::new(program),
         };
+        command.arg("serve");
+        if let Some(settings) = &self.settings {
+            let file = self.folder.join("cloud.toml");
+            std::fs::write(&file, settings)?;
+            command.arg("--config").arg(file);
+        }
         let mut child = command
-            .args(["serve", "--json", "--data"])
+            .args(["--json", "--data"])
             .arg(self.data())
             .arg("--master-key")
             .arg(self.master_key())

@@ -53,7 +53,7 @@ pub use argument::{
 pub(super) use argument::{nullable, present};
 pub(super) use conditional::IF_MATCH_SAYS;
 pub(super) use credential::{clear_cookie, session_cookie};
-pub use form::{Fields, Form, Pairs, Texts};
+pub use form::{Fields, Form, FormKind, Pairs, Texts};
 pub(super) use key::denied;
 pub use key::{Key, LegacySession, Needs};
 pub(super) use repeat::{KEY_PATTERN, REPEAT_KEY, Running};

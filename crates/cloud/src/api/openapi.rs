@@ -191,6 +191,12 @@ fn operation(row: &Row, mut sketch: Sketch, is_read: bool) -> Operation {
     let has_body = sketch.body.is_some();
     let more = conditions(row, &mut sketch, is_read);
     let mut responses = ResponsesBuilder::new();
+    // Those that it describes itself.
+    let told: Vec<String> = sketch
+        .success
+        .iter()
+        .map(|(status, _)| status.clone())
+        .collect();
     for (status, response) in sketch.success {
         responses = responses.response(status, response);
     }
@@ -218,6 +224,7 @@ fn operation(row: &Row, mut sketch: Sketch, is_read: bool) -> Operation {
     }
     refusals.sort_unstable();
     refusals.dedup();
+    refusals.retain(|status| !told.iter().any(|told| told == status));
     for status in refusals {
         responses = responses.response(status, Ref::from_response_name("Problem"));
     }

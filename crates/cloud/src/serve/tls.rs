@@ -7,6 +7,7 @@
 
 mod limits;
 mod operator;
+mod rest;
 #[cfg(test)]
 mod tests;
 
@@ -250,9 +251,22 @@ pub async fn serve_http(connection: Connection, router: Router) {
         begun.fetch_add(1, Ordering::Relaxed);
         let (router, peer) = (router.clone(), peer.clone());
         async move {
-            let mut request = request.map(Body::new);
+            let (parts, body) = request.into_parts();
+            // A stream of HTTP/2 ends by itself, and takes no other with it.
+            let (body, rest) = match http2 {
+                true => (Body::new(body), None),
+                false => {
+                    let (lent, rest) = rest::lend(&parts.headers, body);
+                    (Body::new(lent), Some(rest))
+                }
+            };
+            let mut request = Request::from_parts(parts, body);
             request.extensions_mut().insert(peer);
-            router.oneshot(request).await
+            let answered = router.oneshot(request).await;
+            if let Some(rest) = rest {
+                rest.discard().await;
+            }
+            answered
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());

@@ -5,11 +5,11 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder, Schema};
 
 use super::Sketch;
 use crate::api::parts::Parts;
-use crate::api::problem::{Code, Problem};
+use crate::api::problem::{self, Code, Problem};
 
 /// A good answer of a handler.
 pub trait Answer: Send {
@@ -54,6 +54,13 @@ pub trait RawKind: 'static {
     const ALSO: &'static [&'static str] = &[];
     /// What it holds, in a sentence.
     const SAYS: &'static str;
+    /// Statuses with which it refuses in words of its own, which [`refusal`](Self::refusal) describes.
+    const REFUSES: &'static [&'static str] = &[];
+
+    /// The shape of such a refusal.
+    fn refusal() -> Option<RefOr<Schema>> {
+        None
+    }
 }
 
 impl<T> Raw<T> {
@@ -206,6 +213,24 @@ impl<T: RawKind> Answer for Raw<T> {
             response = response.content(*media_type, ContentBuilder::new().build());
         }
         sketch.success.push(("200".to_owned(), response.build()));
+        for status in T::REFUSES {
+            // What the door refuses by itself stays a problem.
+            let response = ResponseBuilder::new()
+                .description("A refusal in the words of its own protocol; or a problem (RFC 9457).")
+                .content(
+                    T::MEDIA_TYPE,
+                    ContentBuilder::new().schema(T::refusal()).build(),
+                )
+                .content(
+                    problem::MEDIA_TYPE,
+                    ContentBuilder::new()
+                        .schema(Some(Ref::from_schema_name(problem::Wire::name())))
+                        .build(),
+                );
+            sketch
+                .success
+                .push(((*status).to_owned(), response.build()));
+        }
     }
 }
 

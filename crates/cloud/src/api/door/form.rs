@@ -4,6 +4,7 @@
 //! unknown ones are passed over. What a body lacks is for the handler to say, in its protocol's words.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 
 use axum::extract::Query as AxumQuery;
 use http::{HeaderMap, Uri, header};
@@ -62,21 +63,39 @@ impl Fields {
     }
 }
 
-/// The fields of a form; None where the body is none, or gives a name twice.
-pub struct Form(pub Option<Fields>);
+/// Which fields a form must have, for the document: its handler asks for them in its protocol's words.
+pub trait FormKind: Send + 'static {
+    /// Their names.
+    const REQUIRED: &'static [&'static str];
+}
 
-impl Argument for Form {
+/// The fields of a form; None where the body is none, or gives a name twice.
+pub struct Form<K> {
+    /// The fields.
+    pub fields: Option<Fields>,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K: FormKind> Argument for Form<K> {
     async fn take(_app: &App, incoming: &mut Incoming) -> Result<Self, Problem> {
         let form = media_type(&incoming.head.parts.headers) == FORM;
         let bytes = collected(incoming).await?;
-        Ok(Self(form.then(|| Fields::from_form(&bytes)).flatten()))
+        Ok(Self {
+            fields: form.then(|| Fields::from_form(&bytes)).flatten(),
+            kind: PhantomData,
+        })
     }
 
     fn sketch(sketch: &mut Sketch) {
-        let text = ObjectBuilder::new().schema_type(Type::String);
-        let fields = ObjectBuilder::new()
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let mut fields = ObjectBuilder::new()
             .schema_type(Type::Object)
-            .additional_properties(Some(text));
+            .additional_properties(Some(text()));
+        for name in K::REQUIRED {
+            // An empty field is as good as none.
+            let needed = text().min_length(Some(1));
+            fields = fields.property(*name, needed).required(*name);
+        }
         let content = ContentBuilder::new().schema(Some(fields)).build();
         sketch.body = Some(
             RequestBodyBuilder::new()

@@ -34,9 +34,10 @@ pub(super) struct LegacyIds {
 #[serde(deny_unknown_fields)]
 pub(super) struct LegacyId {
     /// The project (`prj_…`), a device (`dev_…`) or an element (`elm_…`) of it.
+    #[schema(pattern = "^(prj|dev|elm)_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
     object: String,
     /// The id that it had: letters, digits, `-` and `_`, unique among the things of its kind. Null takes it away.
-    #[schema(max_length = 64)]
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     legacy_id: Option<String>,
 }
 

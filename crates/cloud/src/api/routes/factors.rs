@@ -99,9 +99,15 @@ pub(super) struct ChallengeView {
 #[serde(deny_unknown_fields)]
 pub(super) struct MadePasskey {
     /// What to call it.
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
+    #[schema(pattern = "^[A-Za-z0-9_-]*$")]
     client_data: String,
+    #[schema(pattern = "^[A-Za-z0-9_-]*$")]
     attestation: String,
 }
 
@@ -109,9 +115,13 @@ pub(super) struct MadePasskey {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ShownPasskey {
+    #[schema(pattern = "^[A-Za-z0-9_-]*$")]
     id: String,
+    #[schema(pattern = "^[A-Za-z0-9_-]*$")]
     client_data: String,
+    #[schema(pattern = "^[A-Za-z0-9_-]*$")]
     authenticator_data: String,
+    #[schema(pattern = "^[A-Za-z0-9_-]*$")]
     signature: String,
 }
 
@@ -119,7 +129,11 @@ pub(super) struct ShownPasskey {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PasskeyName {
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
 }
 

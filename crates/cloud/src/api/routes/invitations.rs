@@ -48,6 +48,7 @@ pub(super) struct SentInvitation {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct InvitationOrder {
+    #[schema(pattern = "^[^@\\s]+@[^@\\s]+$", max_length = 254)]
     email: String,
     role: RoleWord,
     /// The locations that it reaches; all that you reach where they are left out.
@@ -80,7 +81,11 @@ pub(super) struct InvitationOffer {
 #[serde(deny_unknown_fields)]
 pub(super) struct NewAccount {
     token: String,
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
     /// 15 to 256 characters.
     #[schema(format = Password)]

@@ -76,6 +76,7 @@ pub(super) struct MemberPatch {
     role: Option<RoleWord>,
     /// The locations that they shall reach; null for the whole project.
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Vec<LocationRef>>, min_items = 1)]
     locations: Option<Option<Vec<LocationRef>>>,
     /// When it shall end; null for never.
     #[serde(default, deserialize_with = "given")]

@@ -11,10 +11,12 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
 
 use crate::access::{AccessError, ClientProof, DeviceRefusal, Fresh, Nobody, SignedIn};
 use crate::api::App;
-use crate::api::door::{Body, Empty, Fields, Form, Headers, Json, Raw, RawKind, Source};
+use crate::api::door::{Body, Empty, Fields, Form, FormKind, Headers, Json, Raw, RawKind, Source};
 use crate::api::fault::{access, failure};
 use crate::api::id::Time;
 use crate::api::problem::{Code, Problem};
@@ -31,8 +33,47 @@ pub(super) struct OAuth;
 
 impl RawKind for OAuth {
     const MEDIA_TYPE: &'static str = "application/json";
-    const SAYS: &'static str = "What RFC 6749 (or the one that this address follows) says. Refusals are 400, 401 or 429 with `error` and \
-         `error_description`.";
+    const SAYS: &'static str = "What RFC 6749 (or the one that this address follows) says.";
+    const REFUSES: &'static [&'static str] = &["400", "401", "429"];
+
+    fn refusal() -> Option<RefOr<Schema>> {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let refusal = ObjectBuilder::new()
+            .property("error", text())
+            .required("error")
+            .property("error_description", text())
+            .required("error_description");
+        Some(refusal.into())
+    }
+}
+
+/// What the server can: it refuses nobody.
+pub(super) struct Metadata;
+
+impl RawKind for Metadata {
+    const MEDIA_TYPE: &'static str = "application/json";
+    const SAYS: &'static str = "What RFC 8414 says.";
+}
+
+/// The form of `/oauth/token`.
+pub(super) struct TokenForm;
+
+impl FormKind for TokenForm {
+    const REQUIRED: &'static [&'static str] = &["grant_type"];
+}
+
+/// The form of `/oauth/revoke`.
+pub(super) struct RevocationForm;
+
+impl FormKind for RevocationForm {
+    const REQUIRED: &'static [&'static str] = &["token"];
+}
+
+/// The form of `/oauth/device_authorization`.
+pub(super) struct DeviceForm;
+
+impl FormKind for DeviceForm {
+    const REQUIRED: &'static [&'static str] = &["client_id"];
 }
 
 type Answered = Result<Raw<OAuth>, Problem>;
@@ -176,7 +217,7 @@ pub(super) async fn token(
     app: App,
     Source(source): Source,
     Headers(headers): Headers,
-    Form(fields): Form,
+    Form { fields, .. }: Form<TokenForm>,
 ) -> Answered {
     let Some(fields) = fields else {
         return Ok(NO_FORM.respond());
@@ -260,7 +301,7 @@ pub(super) async fn revoke(
     app: App,
     Source(source): Source,
     Headers(headers): Headers,
-    Form(fields): Form,
+    Form { fields, .. }: Form<RevocationForm>,
 ) -> Answered {
     let Some(fields) = fields else {
         return Ok(NO_FORM.respond());
@@ -291,7 +332,7 @@ pub(super) async fn device_authorization(
     anybody: Nobody,
     app: App,
     Source(source): Source,
-    Form(fields): Form,
+    Form { fields, .. }: Form<DeviceForm>,
 ) -> Answered {
     let Some(fields) = fields else {
         return Ok(NO_FORM.respond());
@@ -321,7 +362,7 @@ pub(super) async fn device_authorization(
 }
 
 /// What this server can (RFC 8414).
-pub(super) async fn metadata(_: Nobody, app: App) -> Answered {
+pub(super) async fn metadata(_: Nobody, app: App) -> Result<Raw<Metadata>, Problem> {
     let issuer = issuer(&app).await?;
     let proofs = [
         "client_secret_basic",

@@ -10,7 +10,7 @@ use crate::access::{
     Scopes, ServiceAccount, ServiceAccountChange, ServiceCredential, Session,
 };
 use crate::api::App;
-use crate::api::door::{At, Body, Created, Empty, Json, Query, nullable};
+use crate::api::door::{At, Body, Created, Empty, Json, Query, nullable, present};
 use crate::api::fault::access;
 use crate::api::id::{CredentialRef, Id, LocationRef, PersonRef, ServiceRef, Time};
 use crate::api::page::{Page, Wanted};
@@ -106,7 +106,11 @@ pub(super) struct CredentialView {
 #[serde(deny_unknown_fields)]
 #[schema(as = NewServiceAccount)]
 pub(super) struct AccountOrder {
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
     #[schema(min_items = 1)]
     scopes: Vec<ScopeWord>,
@@ -119,8 +123,15 @@ pub(super) struct AccountOrder {
 #[serde(deny_unknown_fields)]
 #[schema(as = ServiceAccountChange)]
 pub(super) struct AccountPatch {
-    #[schema(min_length = 1, max_length = 128, nullable = false)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        nullable = false,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     #[schema(min_items = 1, nullable = false)]
     scopes: Option<Vec<ScopeWord>>,
     /// Null for the whole project.
@@ -128,6 +139,7 @@ pub(super) struct AccountPatch {
     #[schema(value_type = Option<Vec<LocationRef>>)]
     locations: Option<Option<Vec<LocationRef>>>,
     /// Whether it may come in. What it did before stays.
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     enabled: Option<bool>,
 }
@@ -150,9 +162,13 @@ pub(super) struct CredentialOrder {
 #[serde(deny_unknown_fields)]
 #[schema(as = PublicKey)]
 pub(super) struct JwkOrder {
+    #[schema(pattern = "^(EC|OKP)$")]
     kty: String,
+    #[schema(pattern = "^(P-256|Ed25519)$")]
     crv: String,
+    #[schema(pattern = "^[A-Za-z0-9_-]*$")]
     x: String,
+    #[schema(pattern = "^[A-Za-z0-9_-]*$")]
     y: Option<String>,
     kid: Option<String>,
     alg: Option<String>,

@@ -116,3 +116,38 @@ async fn http_2_is_not_spoken_where_it_was_not_agreed_on() {
     let _ = read.expect("the connection ends");
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400"));
 }
+
+#[tokio::test]
+async fn a_refusal_reaches_who_still_sends() {
+    let server = Server::start().await;
+    let mut stream = dial(&server.client(None), server.device).await.unwrap();
+    let body = vec![b'x'; 300_000];
+    let head = format!(
+        "POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    // The second request proves that the first was read to its end.
+    for _ in 0..2 {
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&body).await.unwrap();
+        stream.flush().await.unwrap();
+        let mut answer = vec![0; 4_096];
+        let read = timeout(Duration::from_secs(10), stream.read(&mut answer)).await;
+        let length = read.expect("an answer").unwrap();
+        let answer = String::from_utf8_lossy(&answer[..length]);
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_body_is_not_asked_for() {
+    let server = Server::start().await;
+    let mut stream = dial(&server.client(None), server.device).await.unwrap();
+    let head = "POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut answer = Vec::new();
+    let read = timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+    let _ = read.expect("the connection ends");
+    assert!(answer.starts_with(b"HTTP/1.1 4"));
+}
