@@ -326,12 +326,12 @@ step('signing out ends it; a wrong password is refused in plain words; the right
   await page.getByRole('heading', { name: 'Sign in' }).waitFor();
   await page.getByLabel('E-mail').fill(email);
   await page.getByLabel('Password').fill('not the password at all');
-  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('button', { name: 'Sign in', exact: true }).click();
   await page.getByText('E-mail or password is not right.').waitFor();
   // The browser itself reports each refused request as an error; this one was asked for.
   faults.splice(0, faults.length, ...faults.filter((fault) => !/status of 401/.test(fault)));
   await inspect(page, 'sign-in');
   await page.getByLabel('Password').fill(PASSWORD);
-  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('button', { name: 'Sign in', exact: true }).click();
   await page.waitForURL((url) => !url.pathname.endsWith('/sign-in'));
 });
