@@ -3,6 +3,7 @@
 //! Promises: nothing is answered before a TLS 1.3 handshake; a handshake takes 10 s at most, and the first HTTP request
 //! begins within 20 s of it or the connection ends; connections are limited in total and per source; when told to stop, a listener takes no more connections, lets the open ones finish
 //! and then ends them. A refused handshake is logged with a reason, at most a few lines a second.
+//! What a client still sends when its request is answered is read on, within bounds (`rest.rs`), so that it hears the answer.
 //! Does not judge certificates: the configurations that `pki` makes do, and the rooms behind judge again.
 
 mod limits;
