@@ -39,8 +39,8 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/catalogue/0005_service.sql"),
     },
     Migration {
-        number: 7,
-        sql: include_str!("../migrations/catalogue/0007_units_and_repeats.sql"),
+        number: 6,
+        sql: include_str!("../migrations/catalogue/0006_units_and_repeats.sql"),
     },
 ];
 
